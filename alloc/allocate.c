@@ -5,17 +5,21 @@
 #include "alloc/budget.h"
 #include "alloc/checkpoint.h"
 #include "alloc/choose_blocks.h"
+#include "alloc/choose_items.h"
+#include "alloc/items.h"
 #include "alloc/owned.h"
 #include "base/memory.h"
 #include "base/trace.h"
 #include "quant/checkpoint_key.h"
 
-sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
-  const sb_budget of_one = {budget, min_bits, max_bits, SB_WIDTH_OF_MODEL};
-  unsigned cheapest = max_bits, bits = max_bits;
-  for (; bits >= min_bits && sb_model_uniform_bits(m, bits) > budget; bits--)
+sb_status sb_allocate_uniform(sb_model *m, double budget, sb_width_set widths) {
+  const unsigned least = sb_width_at_least(widths, 1), most = sb_width_at_most(widths, SB_MAX_BITS);
+  const sb_budget of_one = {budget, least, most, SB_WIDTH_OF_MODEL};
+  unsigned cheapest = most, bits = most;
+  for (; bits > 0 && sb_model_uniform_bits(m, bits) > budget;
+       bits = sb_width_at_most(widths, bits - 1))
     if (sb_model_uniform_bits(m, bits) < sb_model_uniform_bits(m, cheapest)) cheapest = bits;
-  if (bits < min_bits) {
+  if (bits == 0) {
     SB_TRY(sb_budget_check(&m->arch, &m->blocking, m->orders.mode,
                            &of_one)); /* passes within rounding of the least */
     bits = cheapest;
@@ -31,6 +35,10 @@ typedef struct driver {
   sb_gains *gains;
   sb_key key; /* of the checkpoint */
   sb_search_checkpoint checkpoint;
+  bool by_item; /* the search moves items: what it calls bits are their steps (alloc/items.h) */
+  sb_items items;
+  uint8_t *bits;       /* of own blocks, by_item */
+  double *raise, *cut; /* of own blocks, by_item */
   const sb_allocate_options *o;
   sb_allocate_result *result;
 } driver;
@@ -39,7 +47,9 @@ static sb_status apply(void *context, const uint8_t *bits) {
   driver *d = context;
   sb_pass_forget(d->pass);
   if (d->check) sb_pass_forget(d->check);
-  return sb_model_set_bits(d->m, bits);
+  if (!d->by_item) return sb_model_set_bits(d->m, bits);
+  SB_TRY(sb_items_spread(&d->items, bits, d->bits));
+  return sb_model_set_bits(d->m, d->bits);
 }
 
 static void tell(const driver *d, const char *pass) {
@@ -84,7 +94,9 @@ static sb_status gains(void *context, double *raise_gain, double *cut_loss, doub
   SB_TRY(learn(d));
   SB_SPAN_INTO(&d->result->gradient_seconds, SB_TRACE_PHASE, "gains", SB_TRACE_NONE);
   tell(d, "gains");
-  return ended(d, sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
+  if (!d->by_item) return ended(d, sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
+  SB_TRY(ended(d, sb_gains_measure(d->gains, d->pass, d->raise, d->cut, out)));
+  return sb_items_gains(&d->items, d->raise, d->cut, d->items.of_item, raise_gain, cut_loss);
 }
 
 static void report(void *context, const sb_search_step *step) {
@@ -120,6 +132,8 @@ static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequenc
   sb_key_add_real(key, "bits", "budget (--bits)", o->bits);
   sb_key_add(key, "min_bits", "--min-bits", "%u", o->min_bits);
   sb_key_add(key, "max_bits", "--max-bits", "%u", o->max_bits);
+  sb_key_add(key, "scope", "--method, --widths-for", "%d", (int)o->scope);
+  sb_key_add(key, "widths", "--widths-for", "%u", o->scope == SB_WIDTH_OF_BLOCK ? 0u : o->widths);
   sb_key_add(key, "start_bits", "--start-bits", "%u", start_bits(d->m, o));
   sb_key_add(key, "sensitivity", "--sensitivity", "%s", sb_estimator_names[o->estimator]);
   sb_key_add(key, "strides", "--strides", "%d", o->strides);
@@ -129,22 +143,36 @@ static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequenc
   return SB_OK;
 }
 
-/* Where a search without a path begins. */
+/* Where a search without a path begins: bits of own blocks. Collective. */
 static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget,
                                    uint8_t *bits) {
   sb_choose_result chosen;
   SB_TRY(measure_costs(d));
-  return sb_choose_blocks(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
-                          &chosen);
+  const sb_losses *costs = sb_gains_costs(d->gains);
+  if (!d->by_item)
+    return sb_choose_blocks(d->m->world, &mine->blocks, costs, budget, bits, &chosen);
+  const sb_item_part part = {&mine->blocks,  costs,        d->items.item,
+                             d->items.count, d->o->widths, bits};
+  return sb_choose_items(d->m->world, &part, 1, budget, &chosen);
 }
 
 static sb_budget budget_of(const sb_allocate_options *o) {
-  return (sb_budget){o->bits, o->min_bits, o->max_bits, SB_WIDTH_OF_BLOCK};
+  return (sb_budget){o->bits, o->min_bits, o->max_bits, o->scope};
+}
+
+/* What the search begins with, of own blocks or items. Collective. */
+static sb_status begin_bits(driver *d, const sb_owned *mine, uint64_t budget, bool chosen,
+                            uint8_t *bits) {
+  uint8_t *of_blocks = d->by_item ? d->bits : bits;
+  sb_model_get_bits(d->m, of_blocks);
+  if (chosen) SB_TRY(choose_from_costs(d, mine, budget, of_blocks));
+  return d->by_item ? sb_items_gather(&d->items, of_blocks, bits) : SB_OK;
 }
 
 static sb_status search(driver *d, const sb_owned *mine) {
   const sb_allocate_options *o = d->o;
   const sb_budget budget = budget_of(o);
+  const sb_blocks *moved = d->by_item ? &d->items.blocks : &mine->blocks;
   const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
   uint8_t *bits = NULL;
   bool resumes = false;
@@ -153,22 +181,34 @@ static sb_status search(driver *d, const sb_owned *mine) {
     SB_TRY(sb_search_checkpoint_open(o->checkpoint, &d->key, d->m, &progress, &resumes,
                                      &d->checkpoint));
   if (resumes) d->result->resumed_steps = progress.steps;
+  const unsigned start = start_bits(d->m, o);
   const sb_search_options options = {.other_loss = d->check != NULL,
                                      .resume = resumes ? &progress : NULL,
                                      .budget = sb_budget_storage(d->m, &budget),
                                      .begun = o->strides == 0,
-                                     .start_bits = start_bits(d->m, o),
+                                     .start_bits =
+                                         d->by_item ? sb_items_step(&d->items, start) : start,
                                      .strides = o->strides,
                                      .most_trades = o->trades,
                                      .first_share = o->first_share,
                                      .least_share = o->least_share};
-  SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
-  sb_model_get_bits(d->m, bits);
-  sb_status status =
-      options.begun && !resumes ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
-  SB_THEN(sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search));
+  SB_AGREE(d->m->world, sb_alloc(&bits, moved->count, 1, "bits of the blocks"));
+  sb_status status = begin_bits(d, mine, options.budget, options.begun && !resumes, bits);
+  SB_THEN(sb_search(d->m->world, moved, &options, &hooks, bits, &d->result->search));
   sb_free(&bits);
   return status;
+}
+
+/* Collective. */
+static sb_status make_items(driver *d, const sb_owned *mine) {
+  const size_t count = mine->blocks.count;
+  d->by_item = d->o->scope != SB_WIDTH_OF_BLOCK;
+  if (!d->by_item) return SB_OK;
+  SB_TRY(sb_items_create(d->m, mine, d->o->scope, d->o->widths, &d->items));
+  sb_status status = sb_alloc(&d->bits, count, 1, "bits of the blocks");
+  SB_THEN(sb_alloc(&d->raise, count, sizeof *d->raise, "predicted gains"));
+  SB_THEN(sb_alloc(&d->cut, count, sizeof *d->cut, "predicted gains"));
+  return sb_world_agree(d->m->world, status);
 }
 
 size_t sb_allocate_bytes(const sb_sizes *z, bool from_costs) {
@@ -188,6 +228,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
+  SB_THEN(make_items(&d, &mine));
   SB_THEN(sb_pass_create(&setup, &d.pass));
   if (status == SB_OK && o->checkpoint) status = make_key(&d, backend, calibration);
   if (status == SB_OK && o->check) {
@@ -203,5 +244,9 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_pass_free(&d.pass);
   sb_pass_free(&d.check);
   sb_owned_free(&mine);
+  sb_items_free(&d.items);
+  sb_free(&d.bits);
+  sb_free(&d.raise);
+  sb_free(&d.cut);
   return status;
 }

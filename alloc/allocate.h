@@ -9,12 +9,15 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/sizes.h"
+#include "model/width_rules.h"
 #include "pass/sequences.h"
 #include "sensitivity/gains.h"
 
 typedef struct sb_allocate_options {
   double bits;                 /* budget: effective bits per weight of the layers' matrices */
   unsigned min_bits, max_bits; /* of any block */
+  sb_width_scope scope;        /* what shares a width: a block, or an item (alloc/items.h) */
+  sb_width_set widths;         /* that items may have; blocks have all in the bounds */
   unsigned start_bits;         /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
   int strides; /* 0: no path; the search begins with the bits that a loss table chooses
@@ -43,9 +46,9 @@ typedef struct sb_allocate_result {
   double loss_seconds;     /* forward passes that checked trades */
 } sb_allocate_result;
 
-/* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget.
- * SB_ERR_RANGE, with the possible range, when none fits. Local, equal on all ranks. */
-sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);
+/* Sets all blocks to the largest width of `widths` within the budget. SB_ERR_RANGE, with the
+ * possible range, when none fits. Local, equal on all ranks. */
+sb_status sb_allocate_uniform(sb_model *model, double budget, sb_width_set widths);
 /* Searches. `model` (SB_CODING_SOURCE) is left with the best bits found, within the budget.
  * SB_ERR_RANGE as sb_budget_check (alloc/budget.h), SB_ERR_FORMAT for a checkpoint of another
  * search, SB_ERR_NUMERIC where the loss or a gradient is not finite. Collective; all ranks fail

@@ -2,15 +2,15 @@
 
 #include "alloc/budget.h"
 #include "alloc/choose_blocks.h"
-#include "alloc/choose_matrices.h"
+#include "alloc/choose_items.h"
+#include "alloc/items.h"
 #include "alloc/owned.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "sensitivity/loss_table.h"
 
 static sb_budget budget_of(const sb_allocate_table_options *o) {
-  return (sb_budget){o->bits, o->min_bits, o->max_bits,
-                     o->by_layer ? SB_WIDTH_OF_MATRIX : SB_WIDTH_OF_BLOCK};
+  return (sb_budget){o->bits, o->min_bits, o->max_bits, o->scope};
 }
 
 static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *losses,
@@ -18,10 +18,16 @@ static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *loss
                         sb_choose_result *chosen) {
   const sb_budget of = budget_of(o);
   const uint64_t budget = sb_budget_storage(m, &of);
-  if (o->by_layer)
-    return sb_choose_matrices(m->world, &mine->blocks, losses, mine->matrix, m->arch.matrix_count,
-                              budget, bits, chosen);
-  return sb_choose_blocks(m->world, &mine->blocks, losses, budget, bits, chosen);
+  if (o->scope == SB_WIDTH_OF_BLOCK)
+    return sb_choose_blocks(m->world, &mine->blocks, losses, budget, bits, chosen);
+  sb_item_part part = {
+      .blocks = &mine->blocks, .losses = losses, .widths = o->widths, .bits = bits};
+  uint32_t *item = NULL;
+  SB_AGREE(m->world, sb_items_number(m, mine, o->scope, &item, &part.items));
+  part.item = item;
+  const sb_status status = sb_choose_items(m->world, &part, 1, budget, chosen);
+  sb_free(&item);
+  return status;
 }
 
 sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences *calibration,

@@ -4,13 +4,13 @@
 #ifndef SB_ALLOC_ALLOCATE_TABLE_H
 #define SB_ALLOC_ALLOCATE_TABLE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
 #include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/width_rules.h"
 #include "pass/sequences.h"
 #include "sensitivity/estimator.h"
 
@@ -18,8 +18,9 @@ typedef struct sb_allocate_table_options {
   double bits; /* budget: effective bits per weight of the layers' matrices */
   unsigned min_bits, max_bits;
   sb_estimator estimator; /* SB_ESTIMATOR_HESSIAN or SB_ESTIMATOR_DIAGONAL */
-  bool by_layer;          /* one width per matrix (alloc/choose_matrices.h), else one per block
-                             (alloc/choose_blocks.h) */
+  sb_width_scope scope;   /* what shares a width: of a block (alloc/choose_blocks.h), or of more
+                             (alloc/choose_items.h) */
+  sb_width_set widths;    /* that items may have; blocks have all in the bounds */
   size_t activation_bytes;
   sb_ticker ticker;
 } sb_allocate_table_options;

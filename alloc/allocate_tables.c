@@ -4,6 +4,8 @@
 
 #include "alloc/budget.h"
 #include "alloc/choose_blocks.h"
+#include "alloc/choose_items.h"
+#include "alloc/items.h"
 #include "alloc/owned.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -96,8 +98,37 @@ static sb_status measure_costs(driver *d) {
 
 /* ---- widths ---- */
 
+/* Both ways where an item has one width. Collective. */
+static sb_status choose_items(driver *d, sb_choose_result *chosen) {
+  const sb_allocate_tables_options *o = d->o;
+  const sb_budget of_layers = {o->bits, o->min_bits, o->max_bits, o->scope};
+  sb_item_part parts[] = {{.blocks = &d->layers.blocks,
+                           .losses = d->layer_costs,
+                           .widths = o->widths,
+                           .bits = d->layer_bits},
+                          {.blocks = &d->tables.blocks,
+                           .losses = d->table_costs,
+                           .item = d->tables.matrix,
+                           .items = d->m->table_count,
+                           .widths = o->table_widths,
+                           .bits = d->table_bits}};
+  sb_choose_result tables = {0};
+  uint32_t *item = NULL;
+  SB_AGREE(d->m->world, sb_items_number(d->m, &d->layers, o->scope, &item, &parts[0].items));
+  parts[0].item = item;
+  const bool by_size = o->size.bytes > 0;
+  const uint64_t room =
+      by_size ? sb_size_room(d->m, &d->budget) : sb_budget_storage(d->m, &of_layers);
+  sb_status status = sb_choose_items(d->m->world, parts, by_size ? 2 : 1, room, chosen);
+  if (!by_size) SB_THEN(sb_choose_items_at_price(d->m->world, &parts[1], chosen->price, &tables));
+  chosen->loss += tables.loss;
+  sb_free(&item);
+  return status;
+}
+
 /* The knapsack over all, whose widths of tables are taken. Collective. */
 static sb_status choose_by_size(driver *d, sb_choose_result *chosen) {
+  if (d->o->table_widths) return choose_items(d, chosen);
   const sb_choose_part parts[] = {{&d->layers.blocks, d->layer_costs, d->layer_bits},
                                   {&d->tables.blocks, d->table_costs, d->table_bits}};
   return sb_choose_parts(d->m->world, parts, 2, sb_size_room(d->m, &d->budget), chosen);
@@ -108,6 +139,7 @@ static sb_status choose_by_price(driver *d, sb_choose_result *chosen) {
   const sb_allocate_tables_options *o = d->o;
   const sb_budget of_layers = {o->bits, o->min_bits, o->max_bits, SB_WIDTH_OF_BLOCK};
   sb_choose_result tables;
+  if (o->table_widths) return choose_items(d, chosen);
   SB_TRY(sb_choose_blocks(d->m->world, &d->layers.blocks, d->layer_costs,
                           sb_budget_storage(d->m, &of_layers), d->layer_bits, chosen));
   SB_TRY(sb_choose_at_price(d->m->world, &d->tables.blocks, d->table_costs, chosen->price,
@@ -196,8 +228,12 @@ sb_status sb_allocate_tables(sb_model *m, sb_backend *backend, const sb_sequence
   driver d = {.m = m, .backend = backend, .calibration = calibration, .o = o, .result = result};
   const double start = sb_now();
   *result = (sb_allocate_tables_result){0};
-  d.budget = (sb_size_budget){
-      .size = o->size, .min_bits = o->min_bits, .max_bits = o->max_bits, .scope = o->scope};
+  d.budget = (sb_size_budget){.size = o->size,
+                              .min_bits = o->min_bits,
+                              .max_bits = o->max_bits,
+                              .scope = o->scope,
+                              .widths = o->widths,
+                              .table_widths = o->table_widths};
   memcpy(d.budget.table_bits, o->table_bits, sizeof o->table_bits);
   const sb_status status = run(&d);
   sb_owned_free(&d.layers);

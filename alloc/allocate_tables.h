@@ -27,10 +27,13 @@
 #include "quant/table_stats.h"
 
 typedef struct sb_allocate_tables_options {
-  sb_byte_size size;              /* of the whole file; bytes 0: the layers have `bits` */
-  double bits;                    /* effective bits per weight of the layers; without size */
-  unsigned min_bits, max_bits;    /* of the layers */
-  sb_width_scope scope;           /* of the layers: of a block, or of a matrix */
+  sb_byte_size size;           /* of the whole file; bytes 0: the layers have `bits` */
+  double bits;                 /* effective bits per weight of the layers; without size */
+  unsigned min_bits, max_bits; /* of the layers */
+  sb_width_scope scope;        /* of the layers: of a block, or of more */
+  sb_width_set widths;         /* of the layers, where more than a block shares one */
+  sb_width_set table_widths;   /* not 0: layers and chosen tables have a width for each item, tables
+                                  one of these (alloc/choose_items.h) */
   unsigned table_bits[SB_TABLES]; /* as sb_size_budget has them */
   bool statistics; /* they are wanted, moments of all channels too: measured in any case */
   bool fitted;     /* grids of tables are fitted (sb_table_stats_fit): model->table_importance */

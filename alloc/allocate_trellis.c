@@ -7,12 +7,13 @@
 #include "alloc/allocate.h"
 #include "alloc/budget.h"
 #include "alloc/checkpoint.h"
-#include "alloc/choose_matrices.h"
+#include "alloc/choose_items.h"
 #include "alloc/owned.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "model/width_rules.h"
 #include "mpi/large.h"
 #include "quant/checkpoint_key.h"
 #include "quant/encode.h"
@@ -125,8 +126,11 @@ static sb_status choose(driver *d, sb_candidate candidate, bool *there) {
     return SB_OK;
   }
   if (candidate == SB_CANDIDATE_MATRIX)
-    return sb_choose_matrices(d->m->world, &d->mine.blocks, d->costs, d->mine.matrix,
-                              d->m->arch.matrix_count, storage, d->bits, &chosen);
+    return sb_choose_items(d->m->world,
+                           &(sb_item_part){&d->mine.blocks, d->costs, d->mine.matrix,
+                                           d->m->arch.matrix_count,
+                                           sb_width_range(o->min_bits, o->max_bits), d->bits},
+                           1, storage, &chosen);
   return sb_choose_blocks(d->m->world, &d->mine.blocks, d->costs, storage, d->bits, &chosen);
 }
 

@@ -4,6 +4,7 @@
 #include "mpi/large.h"
 
 uint64_t sb_blocks_cost(const sb_blocks *b, size_t i, unsigned bits) {
+  if (b->costs) return b->costs[i][bits];
   return 8u * (uint64_t)sb_block_bytes(b->rows[i], b->cols[i], bits, b->code_kind);
 }
 

@@ -16,9 +16,11 @@
 typedef struct sb_blocks {
   size_t count;
   const uint64_t *id;
-  const uint16_t *rows, *cols; /* of each block */
+  const uint16_t *rows, *cols; /* of each block; NULL with `costs` */
   sb_code_kind code_kind;
   unsigned min_bits, max_bits; /* of any block */
+  /* [count] storage bits at each width, in place of what shapes and kind say; NULL: by these. */
+  const uint64_t (*costs)[SB_WIDTHS];
 } sb_blocks;
 
 /* Storage bits of block i at `bits`. Local, O(1). */

@@ -87,7 +87,9 @@ static void add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budg
     whole += more;
     can_rise = true;
   }
-  if (b->scope == SB_WIDTH_OF_MATRIX && can_rise && whole < u->raise) u->raise = whole;
+  if ((b->scope == SB_WIDTH_OF_MATRIX || b->scope == SB_WIDTH_OF_TIE) && can_rise &&
+      whole < u->raise)
+    u->raise = whole;
   if (b->scope == SB_WIDTH_OF_MODEL && can_rise) u->raise = 0;
 }
 
@@ -95,6 +97,7 @@ sb_budget_rest sb_budget_left(const sb_model *m, const sb_budget *b) {
   static const char *const why[] = {
       [SB_WIDTH_OF_BLOCK] = "no block whose bits can be raised gains by it on the calibration",
       [SB_WIDTH_OF_MATRIX] = "no matrix whose bits can be raised gains by it on the calibration",
+      [SB_WIDTH_OF_TIE] = "no matrices whose bits can be raised gain by it on the calibration",
       [SB_WIDTH_OF_MODEL] = "all blocks have one width, and the next takes more"};
   use u = {0, UINT64_MAX};
   for (size_t i = 0; i < m->arch.matrix_count; i++) add_matrix(m, &m->matrices[i], b, &u);

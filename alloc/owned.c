@@ -65,7 +65,7 @@ static void add(sb_owned *out, const sb_matrix *matrix, size_t number, size_t fi
 
 static void finish(sb_owned *out, sb_code_kind kind, unsigned min_bits, unsigned max_bits) {
   out->blocks =
-      (sb_blocks){out->blocks.count, out->id, out->rows, out->cols, kind, min_bits, max_bits};
+      (sb_blocks){out->blocks.count, out->id, out->rows, out->cols, kind, min_bits, max_bits, NULL};
 }
 
 sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bits, sb_owned *out) {

@@ -15,7 +15,8 @@ static uint64_t table_at(const sb_file_shape *s, size_t table, unsigned bits) {
   return sb_matrix_bytes(&tiling, sb_table_code_kind(s->blocking.code_kind), bits);
 }
 
-static uint64_t table_least(const sb_file_shape *s, size_t table) {
+static uint64_t table_least(const sb_file_shape *s, const sb_size_budget *b, size_t table) {
+  if (b->table_widths) return table_at(s, table, sb_width_at_least(b->table_widths, 1));
   const sb_tiling tiling = sb_file_table_tiling(s, table);
   return sb_matrix_least_bytes(&tiling, sb_table_code_kind(s->blocking.code_kind),
                                SB_TABLE_MIN_BITS, SB_TABLE_MAX_BITS);
@@ -35,9 +36,19 @@ static uint64_t file_at(const sb_file_shape *s, const sb_size_budget *b, unsigne
   return bytes;
 }
 
+/* The widths that all may have. */
+static sb_width_set uniform_widths(const sb_size_budget *b) {
+  const sb_width_set bounds = sb_width_range(b->min_bits, b->max_bits);
+  const unsigned both =
+      (b->widths ? b->widths : ~0u) & (b->table_widths ? b->table_widths : ~0u) & bounds;
+  return both ? (sb_width_set)both : bounds;
+}
+
 static uint64_t smallest_uniform(const sb_file_shape *s, const sb_size_budget *b) {
+  const sb_width_set widths = uniform_widths(b);
   uint64_t least = UINT64_MAX;
   for (unsigned bits = b->min_bits; bits <= b->max_bits; bits++) {
+    if (!(widths >> bits & 1u)) continue;
     const uint64_t bytes = file_at(s, b, bits, bits);
     if (bytes < least) least = bytes;
   }
@@ -56,7 +67,7 @@ void sb_size_range(const sb_file_shape *s, const sb_size_budget *b, uint64_t *le
   sb_storage_range(s->arch, &s->blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
   *least = sb_file_fixed_bytes(s) + low / 8;
   for (size_t i = 0; i < sb_file_tables(s); i++)
-    *least += b->table_bits[i] ? table_at(s, i, b->table_bits[i]) : table_least(s, i);
+    *least += b->table_bits[i] ? table_at(s, i, b->table_bits[i]) : table_least(s, b, i);
 }
 
 sb_status sb_size_check(const sb_file_shape *s, const sb_size_budget *b) {
@@ -144,10 +155,12 @@ void sb_size_set_table(sb_model *m, size_t table, unsigned bits) {
 sb_status sb_size_uniform(sb_model *m, const sb_size_budget *b) {
   const sb_file_shape s = sb_file_shape_of(m, m->orders.mode);
   SB_TRY(sb_size_check(&s, b));
-  unsigned bits = b->max_bits, cheapest = b->max_bits;
-  for (; bits >= b->min_bits && file_at(&s, b, bits, bits) > b->size.bytes; bits--)
+  const sb_width_set widths = uniform_widths(b);
+  unsigned bits = sb_width_at_most(widths, SB_MAX_BITS), cheapest = bits;
+  for (; bits > 0 && file_at(&s, b, bits, bits) > b->size.bytes;
+       bits = sb_width_at_most(widths, bits - 1))
     if (file_at(&s, b, bits, bits) < file_at(&s, b, cheapest, cheapest)) cheapest = bits;
-  if (bits < b->min_bits) bits = cheapest; /* passes within rounding of the least */
+  if (bits == 0) bits = cheapest; /* passes within rounding of the least */
   memset(m->bits, (int)bits, m->blocks);
   for (size_t i = 0; i < m->table_count; i++)
     sb_size_set_table(m, i, b->table_bits[i] ? b->table_bits[i] : bits);

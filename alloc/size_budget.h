@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "model/file_size.h"
 #include "model/model.h"
+#include "model/width_rules.h"
 
 /* Widths that a table may be given where they are chosen. */
 enum { SB_TABLE_MIN_BITS = 1, SB_TABLE_MAX_BITS = 8 };
@@ -20,6 +21,8 @@ typedef struct sb_size_budget {
   /* Of each table, as sb_model.tables: 0: chosen by block; 1..8: all blocks have it;
    * SB_SOURCE_BITS: left in source precision. */
   unsigned table_bits[SB_TABLES];
+  sb_width_set widths;       /* of the layers, where more than a block shares one; 0: all */
+  sb_width_set table_widths; /* a chosen table has one width, of these; 0: each block its own */
 } sb_size_budget;
 
 /* Bytes of the smallest and the largest file. O(tensors). */

@@ -48,7 +48,7 @@ static sb_status fill(const sb_world *world, uint64_t n, blocks *x) {
     x->gain[i] = synthetic(2 * (first + i));
     x->loss[i] = 3 * synthetic(2 * (first + i) + 1);
   }
-  x->b = (sb_blocks){own, x->id, x->rows, x->cols, SB_GRID_ASYMMETRIC, 1, 8};
+  x->b = (sb_blocks){own, x->id, x->rows, x->cols, SB_GRID_ASYMMETRIC, 1, 8, NULL};
   return SB_OK;
 }
 
