@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/plan.h"
+#include "cli/quantize_readers.h"
 #include "cli/quantize_request.h"
 #include "cli/report_json.h"
 #include "folders/hf_path.h"
@@ -105,6 +106,7 @@ static sb_status read_config(const sb_world *world, const char *path, sb_config 
  * sb_quantize_table_bits. */
 static sb_status choose_budget(sb_quantize_request *q, const sb_config *config, const sb_arch *arch,
                                const unsigned table_bits[SB_TABLES]) {
+  SB_TRY(sb_quantize_settle_model(q, "plan", arch));
   const sb_file_shape shape = {
       .arch = arch,
       .dtype = config->dtype,

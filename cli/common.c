@@ -145,6 +145,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
     table[n++] = (sb_option){.name = "block",
                              .kind = SB_OPTION_SHAPE,
                              .value = c->block,
+                             .given = &c->block_given,
                              .low = (double)sb_limit_block.least,
                              .high = (double)sb_limit_block.most,
                              .operand = "RxC",

@@ -45,6 +45,7 @@ typedef struct sb_common {
   char token_file[SB_PATH_MAX];       /* of the command's text (sb_text_in) */
   double activation_gib; /* of memory for inputs of layers; 0: sb_common_activations chooses */
   size_t block[2];       /* rows, columns */
+  bool block_given;
   const char *out;       /* Hugging Face folder to write */
   double file_gb;        /* size of its safetensors files, at most, in GB */
   bool overwrite;        /* if the folder exists */

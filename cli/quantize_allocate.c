@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
+#include "cli/quantize_readers.h"
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
 #include "folders/output_write.h"
@@ -17,6 +18,11 @@
 
 static const double TOLD_REST = 0.005;  /* effective bits */
 static const double OVER_BUDGET = 1e-9; /* of it: what is more than rounding */
+
+static const char *const scope_names[] = {[SB_WIDTH_OF_BLOCK] = "block",
+                                          [SB_WIDTH_OF_MATRIX] = "matrix",
+                                          [SB_WIDTH_OF_TIE] = "set of fused matrices",
+                                          [SB_WIDTH_OF_MODEL] = "model"};
 
 /* The baselines without a search. */
 static sb_status from_table(sb_quantize_run *u) {
@@ -29,7 +35,8 @@ static sb_status from_table(sb_quantize_run *u) {
       .min_bits = r->min_bits,
       .max_bits = r->max_bits,
       .estimator = sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
-      .by_layer = r->method == SB_METHOD_LAYER,
+      .scope = sb_quantize_scope(r),
+      .widths = sb_quantize_widths(r),
       .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
       .ticker = sb_progress_ticker()};
   u->backend->gemm_flops = 0;
@@ -38,9 +45,9 @@ static sb_status from_table(sb_quantize_run *u) {
   sb_progress_end();
   SB_TRY(status);
   const double seconds = sb_span_seconds(&phase);
-  sb_log_phase(
-      "table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
-      sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);
+  sb_log_phase("table", seconds, u->backend->gemm_flops,
+               "%s, one width a %s; loss %.4f at full precision",
+               sb_estimator_names[options.estimator], scope_names[options.scope], result.loss);
   sb_report_real(u->report, "search_seconds", seconds);
   sb_report_real(u->report, "predicted_rise", result.predicted);
   return SB_OK;
@@ -52,7 +59,8 @@ sb_status sb_quantize_find_bits(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   u->reuses = r->allocation && access(r->allocation, F_OK) == 0;
   SB_TRY(sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm));
-  const bool asked = r->given.embed_bits || r->given.head_bits || r->widths_for;
+  const bool asked =
+      r->given.embed_bits || r->given.head_bits || r->widths_for != SB_WIDTHS_FOR_ANY;
   for (size_t i = 0; u->reuses && !asked && i < SB_TABLES; i++)
     u->table_bits[i] = 0; /* whatever the file has */
   return SB_OK;
@@ -74,7 +82,7 @@ static sb_status find_bits(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const bool searches = r->method == SB_METHOD_SCALEBITS;
   if (r->method == SB_METHOD_RTN)
-    return sb_allocate_uniform(u->model, r->bits, r->min_bits, r->max_bits);
+    return sb_allocate_uniform(u->model, r->bits, sb_quantize_widths(r));
   if (r->codes == SB_CODES_TRELLIS && (searches || r->method == SB_METHOD_LAYER))
     return sb_quantize_search_trellis(u);
   return searches ? sb_quantize_search(u) : from_table(u);
@@ -130,6 +138,8 @@ sb_status sb_quantize_take_bits(sb_quantize_run *u) {
   SB_TRY(sb_bits_file_read(u->model, r->allocation));
   SB_TRY(check_tables(u));
   if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_widths(u->model));
+  if (sb_width_rules_check(u->model, r->widths_for) != SB_OK)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s", r->allocation, sb_message());
   SB_TRY(check_budget(u));
   sb_log_line("bits      taken from %s%s", r->allocation,
               r->grid == SB_GRID_PLAIN && !r->calib

@@ -121,9 +121,22 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
       {PLANNED,
        {.name = "widths-for",
         SB_OPTION_ENUM(r->widths_for, sb_widths_for_names),
-        .help = "Who else is to read the result. exl3: codes that export --format exl3 writes for "
-                "exllamav3, which has one width for each matrix (--method layer or rtn) and sides "
-                "that are multiples of 128."}},
+        .help =
+            "Who else is to read the result: its widths, its groups (the columns of --block), its "
+            "levels, and one width for what it computes as one product. vllm: 2 to 8 bits. "
+            "sglang: 4 or 8. gptq: 2, 3, 4 or 8. mlx: 2 to 6 or 8. exl3: trellis codes of "
+            "exllamav3, one width for each matrix (--method layer or rtn), sides that are "
+            "multiples of 128."}},
+      {PLANNED,
+       {.name = "tensor-parallel",
+        .kind = SB_OPTION_SIZE,
+        .value = &r->tensor_parallel,
+        .low = 1,
+        .high = 1024,
+        .operand = "N",
+        .help = "Ranks of the server among which --widths-for vllm or sglang can cut the matrices: "
+                "a group lies on one of them whole.",
+        .unset = "1"}},
       {0,
        {.name = "grid-kind",
         .given = &r->given.grid_kind,

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
+#include "cli/quantize_readers.h"
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
 #include "folders/hf_load.h"
@@ -99,15 +100,17 @@ sb_status sb_quantize_require_space(const sb_quantize_run *u) {
 
 /* Asked of config.json before weights are read, which takes long. Sets the tables' widths. */
 static sb_status check_config(sb_quantize_run *u) {
-  const sb_quantize_request *r = u->r;
+  sb_quantize_request *r = u->r;
   sb_config config;
   sb_arch arch = {0};
   SB_TRY(sb_hf_path_check(r->model));
   SB_TRY(sb_config_read_stored(r->model, &config));
   SB_TRY(sb_quantize_table_bits(r, "quantize", config.tie_embeddings, u->table_bits));
-  if (r->widths_for != SB_WIDTHS_FOR_EXL3) return SB_OK;
+  if (r->widths_for == SB_WIDTHS_FOR_ANY) return SB_OK;
   SB_TRY(sb_arch_create(&config, &arch));
-  const sb_status status = sb_exl3_check_sides(&arch);
+  const sb_status status = r->widths_for == SB_WIDTHS_FOR_EXL3
+                               ? sb_exl3_check_sides(&arch)
+                               : sb_quantize_settle_model(r, "quantize", &arch);
   sb_arch_free(&arch);
   return status;
 }
@@ -115,8 +118,8 @@ static sb_status check_config(sb_quantize_run *u) {
 sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "load");
-  const sb_blocking blocking = {r->common.block[0], r->common.block[1], sb_quantize_code_kind(r)};
   SB_AGREE(u->world, check_config(u));
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1], sb_quantize_code_kind(r)};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   /* what config.json says of a tied head, the weights may deny */

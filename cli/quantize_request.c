@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "alloc/size_budget.h"
+#include "cli/quantize_readers.h"
 #include "model/effective_bits.h"
 #include "model/exl3.h"
 
@@ -22,8 +23,6 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
 const char *const sb_scale_type_names[] = {
     [SB_SCALES_FP16] = "fp16", [SB_SCALES_BF16] = "bf16", NULL};
 const char *const sb_yes_no_names[] = {[SB_NO] = "no", [SB_YES] = "yes", NULL};
-const char *const sb_widths_for_names[] = {
-    [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
 
 /* With --size, what layers get is known when tables have their widths. Below this guess they may
  * get less than uniform 2 bits take, so 1 bit is among the widths. */
@@ -31,6 +30,7 @@ static const double SURE_OF_2_BITS = 3.0;
 
 sb_quantize_request sb_quantize_defaults(void) {
   sb_quantize_request request = {.max_bits = 8,
+                                 .tensor_parallel = 1,
                                  .trades = 8,
                                  .first_share = 0.03,
                                  .refine = SB_REFINE_PASSES,
@@ -44,10 +44,11 @@ sb_quantize_request sb_quantize_defaults(void) {
 /* Widths of the tables that are not given: chosen where a size is the budget of everything, or
  * where sensitivities are known. */
 static void choose_tables(sb_quantize_request *r, bool calibrates) {
-  const bool chosen = r->widths_for == SB_WIDTHS_FOR_ANY &&
+  const bool chosen = r->widths_for != SB_WIDTHS_FOR_EXL3 &&
                       (r->size.bytes > 0 || (calibrates && r->method != SB_METHOD_RTN));
-  if (!r->given.embed_bits) r->embed_bits = chosen ? 0 : SB_SOURCE_BITS;
-  if (!r->given.head_bits) r->head_bits = chosen ? 0 : SB_SOURCE_BITS;
+  const sb_width_rules *rules = sb_width_rules_for(r->widths_for);
+  if (!r->given.embed_bits) r->embed_bits = chosen && rules->embed ? 0 : SB_SOURCE_BITS;
+  if (!r->given.head_bits) r->head_bits = chosen && rules->head ? 0 : SB_SOURCE_BITS;
 }
 
 static void choose_search(sb_quantize_request *r) {
@@ -65,12 +66,14 @@ static void choose_search(sb_quantize_request *r) {
 
 static void choose_open(sb_quantize_request *r, bool calibrates) {
   const bool learns = calibrates && r->method != SB_METHOD_RTN;
-  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE;
+  const bool sorted = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE ||
+                      (learns && sb_quantize_table_widths(r) != 0) ||
+                      (learns && sb_width_rules_for(r->widths_for)->parts);
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.tune_epochs) r->tune_epochs = r->codes == SB_CODES_TRELLIS ? 2 : 1;
   if (!r->given.tune_norms) r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_YES : SB_NO;
-  if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
+  if (!r->given.reorder) r->reorder = sorted ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
   choose_tables(r, calibrates);
@@ -264,6 +267,7 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
                    r->max_bits);
   SB_TRY(check_sizes(r, command));
   SB_TRY(settle_exl3(r, command));
+  SB_TRY(sb_quantize_settle_reader(r, command));
   SB_TRY(check_codes(r, command));
   SB_TRY(settle_grids(r, command));
   choose_open(r, calibrates);
@@ -309,14 +313,12 @@ void sb_quantize_choose_least(sb_quantize_request *r, const sb_arch *arch) {
         sb_effective_bits_uniform(arch, rows, cols, 2, sb_quantize_code_kind(r)) + orders;
     r->min_bits = r->bits < two ? 1 : 2;
   }
+  r->min_bits = sb_width_at_least(sb_width_rules_for(r->widths_for)->widths, r->min_bits);
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
 }
 
 sb_budget sb_quantize_budget(const sb_quantize_request *r) {
-  const sb_width_scope scope = r->method == SB_METHOD_RTN     ? SB_WIDTH_OF_MODEL
-                               : r->method == SB_METHOD_LAYER ? SB_WIDTH_OF_MATRIX
-                                                              : SB_WIDTH_OF_BLOCK;
-  return (sb_budget){r->bits, r->min_bits, r->max_bits, scope};
+  return (sb_budget){r->bits, r->min_bits, r->max_bits, sb_quantize_scope(r)};
 }
 
 sb_size_budget sb_quantize_size_budget(const sb_quantize_request *r,
@@ -326,7 +328,9 @@ sb_size_budget sb_quantize_size_budget(const sb_quantize_request *r,
                           .min_bits = layers.min_bits > 0 ? layers.min_bits : 1,
                           .max_bits = layers.max_bits,
                           .scope = layers.scope,
-                          .table_bits = {table_bits[0], table_bits[1]}};
+                          .table_bits = {table_bits[0], table_bits[1]},
+                          .widths = sb_quantize_widths(r),
+                          .table_widths = sb_quantize_table_widths(r)};
 }
 
 sb_status sb_quantize_settle_budget(sb_quantize_request *r, const sb_file_shape *shape,

@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "kernels/shared/grid_types.h"
 #include "model/model.h"
+#include "model/width_rules.h"
 #include "quant/moments.h"
 #include "quant/scale_numbers.h"
 #include "sensitivity/channels.h"
@@ -47,11 +48,6 @@ typedef enum sb_trellis_states {
 } sb_trellis_states;
 extern const char *const sb_trellis_states_names[];
 
-/* Who else is to read the result. EXL3 (exllamav3): a width for each matrix, tiles, states and
- * transforms of its format, so that `export --format exl3` writes the codes as they are. */
-typedef enum sb_widths_for { SB_WIDTHS_FOR_ANY, SB_WIDTHS_FOR_EXL3 } sb_widths_for;
-extern const char *const sb_widths_for_names[];
-
 typedef enum sb_yes_no { SB_NO, SB_YES } sb_yes_no;
 extern const char *const sb_yes_no_names[];
 
@@ -63,6 +59,7 @@ typedef struct sb_quantize_request {
   sb_codes codes;
   sb_trellis_states trellis_states;
   sb_widths_for widths_for;
+  size_t tensor_parallel; /* ranks of the server among which matrices are cut */
   sb_method method;
   sb_grid_choice grid;
   sb_reorder reorder;

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
+#include "cli/quantize_readers.h"
 #include "cli/report_json.h"
 
 /* What the search makes less. */
@@ -62,6 +63,8 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = r->min_bits,
                                        .max_bits = r->max_bits,
+                                       .scope = sb_quantize_scope(r),
+                                       .widths = sb_quantize_widths(r),
                                        .start_bits = r->start_bits,
                                        .estimator = r->estimator,
                                        .strides = r->strides,

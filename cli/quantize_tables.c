@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
+#include "cli/quantize_readers.h"
 #include "cli/report_json.h"
 
 const char *sb_quantize_table_name(const sb_model *m, size_t table) {
@@ -103,6 +104,8 @@ static sb_status choose(sb_quantize_run *u) {
                                         .min_bits = layers.min_bits,
                                         .max_bits = layers.max_bits,
                                         .scope = layers.scope,
+                                        .widths = sb_quantize_widths(r),
+                                        .table_widths = sb_quantize_table_widths(r),
                                         .fitted = sb_quantize_fits_tables(r),
                                         .statistics = r->quantizer == SB_QUANTIZER_GPTQ,
                                         .activation_bytes =
