@@ -57,7 +57,8 @@ static sb_status problem_create(const sb_world *world, const char *name, size_t 
   SB_TRY(sb_alloc(&p->start, count, 1, "blocks"));
   SB_TRY(sb_alloc(&p->gain, count, sizeof *p->gain, "blocks"));
   SB_TRY(sb_alloc(&p->loss, count, sizeof *p->loss, "blocks"));
-  p->all = (sb_blocks){count, p->id, p->rows, p->cols, SB_GRID_ASYMMETRIC, min_bits, max_bits, NULL};
+  p->all =
+      (sb_blocks){count, p->id, p->rows, p->cols, SB_GRID_ASYMMETRIC, min_bits, max_bits, NULL};
   return SB_OK;
 }
 

@@ -3,7 +3,7 @@
 #ifndef SB_CLI_QUANTIZE_READERS_H
 #define SB_CLI_QUANTIZE_READERS_H
 
-#include "cli/quantize_request.h"
+#include "cli/quantize_asked.h"
 
 /* Before anything else is settled, for servers (not EXL3): levels of grids, bounds of widths,
  * order, widths of embedding and head as far as they do not depend on the model. SB_ERR_USAGE. */

@@ -8,8 +8,8 @@
 #include "kernels/shared/tiling.h"
 #include "model/model.h"
 
-/* What shares a width: a block, all blocks of a matrix, matrices that a server fuses (model/ties.h),
- * or all of the model. */
+/* What shares a width: a block, all blocks of a matrix, matrices that a server fuses
+ * (model/ties.h), or all of the model. */
 typedef enum sb_width_scope {
   SB_WIDTH_OF_BLOCK,
   SB_WIDTH_OF_MATRIX,

@@ -89,8 +89,9 @@ static inline instance instance_create(const instance_kind *kind, uint64_t seed)
     x.own_loss[i] = x.loss[k];
     x.own_bits[i] = x.bits[k];
   }
-  x.all = (sb_blocks){x.n, x.id, x.rows, x.cols, kind->code_kind, kind->min_bits, kind->max_bits, NULL};
-  x.mine = (sb_blocks){x.own,           x.own_id,       x.own_rows,    x.own_cols,
+  x.all =
+      (sb_blocks){x.n, x.id, x.rows, x.cols, kind->code_kind, kind->min_bits, kind->max_bits, NULL};
+  x.mine = (sb_blocks){x.own,           x.own_id,       x.own_rows,     x.own_cols,
                        kind->code_kind, kind->min_bits, kind->max_bits, NULL};
   return x;
 }

@@ -129,6 +129,32 @@ static uint64_t least_of_sides(double loss, double price, uint64_t cost) {
   return (uint64_t)(1e6 * (loss + price * (double)cost));
 }
 
+/* Each item has the width with the least of loss and price * cost. */
+static void check_price(problem *p, const sb_item_part *part, double price, unsigned set,
+                        uint8_t *bits) {
+  sb_choose_result one = {0};
+  EXPECT_OK(sb_choose_items_at_price(&world, part, price, &one));
+  instance_collect(&p->x, part->bits, bits);
+  for (size_t m = 0; world.rank == 0 && m < p->matrices; m++) {
+    uint64_t best = UINT64_MAX, here = UINT64_MAX;
+    for (unsigned w = 2; w <= 8; w++) {
+      double loss = 0;
+      uint64_t cost = 0;
+      for (size_t k = 0; k < p->x.n; k++)
+        if (p->matrix[k] == m) {
+          loss += p->t.all[k][w];
+          cost += sb_blocks_cost(&p->x.all, k, w);
+          if (bits[k] == w) here = 0;
+        }
+      const uint64_t sum = least_of_sides(loss, price, cost);
+      if (!(set >> w & 1u)) continue; /* here stays 0 where it is chosen */
+      if (here == 0) here = sum;
+      if (sum < best) best = sum;
+    }
+    EXPECT(here > 0 && here <= best + 1);
+  }
+}
+
 /* Two parts under one budget, each with widths of its own; and one at a price. */
 static void test_parts_and_price(void **state) {
   const instance_kind kind = {60, 2, false, SB_GRID_ASYMMETRIC, 2, 8};
@@ -145,7 +171,7 @@ static void test_parts_and_price(void **state) {
         (sb_item_part){&p[k].x.mine, p[k].t.own, p[k].own_matrix, p[k].matrices, sets[k], own[k]};
   }
   const uint64_t budget = storage_at(&p[0], 4, bits[0]) + storage_at(&p[1], 3, bits[1]);
-  sb_choose_result both = {0}, one = {0};
+  sb_choose_result both = {0};
   EXPECT_OK(sb_choose_items(&world, parts, 2, budget, &both));
   for (int k = 0; k < 2; k++) instance_collect(&p[k].x, own[k], bits[k]);
   if (world.rank == 0) {
@@ -167,27 +193,7 @@ static void test_parts_and_price(void **state) {
     EXPECT(fabs(both.loss - best) <= 1e-12 * best);
     sb_free(&scratch);
   }
-  const double price = both.loss / (double)budget;
-  EXPECT_OK(sb_choose_items_at_price(&world, &parts[0], price, &one));
-  instance_collect(&p[0].x, own[0], bits[0]);
-  for (size_t m = 0; world.rank == 0 && m < p[0].matrices; m++) {
-    uint64_t best = UINT64_MAX, here = UINT64_MAX;
-    for (unsigned w = 2; w <= 8; w++) {
-      double loss = 0;
-      uint64_t cost = 0;
-      for (size_t k = 0; k < p[0].x.n; k++)
-        if (p[0].matrix[k] == m) {
-          loss += p[0].t.all[k][w];
-          cost += sb_blocks_cost(&p[0].x.all, k, w);
-          if (bits[0][k] == w) here = 0;
-        }
-      const uint64_t sum = least_of_sides(loss, price, cost);
-      if (!(sets[0] >> w & 1u)) continue; /* here stays 0 where it is chosen */
-      if (here == 0) here = sum;
-      if (sum < best) best = sum;
-    }
-    EXPECT(here > 0 && here <= best + 1);
-  }
+  check_price(&p[0], &parts[0], both.loss / (double)budget, sets[0], bits[0]);
   for (int k = 0; k < 2; k++) {
     sb_free(&own[k]);
     sb_free(&bits[k]);
