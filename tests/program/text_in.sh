@@ -32,7 +32,7 @@ with open(out + "/chat.jsonl", "w") as f:
         row = {"messages": chat} if i % 3 == 0 else {"prompt": chat[0]["content"], "completion": chat[1]["content"]} if i % 3 == 1 else \
             {"conversations": [{"from": {"user": "human", "assistant": "gpt"}[m["role"]], "value": m["content"]} for m in chat]}
         f.write(json.dumps(row) + "\n")
-put("chat.bin", ids("".join("[%s]%s</s>" % (m["role"], m["content"]) for chat in chats for m in chat)))
+put("chat.bin", ids("".join("[user]%s</s>[assistant]%s</s>2024" % tuple(m["content"] for m in chat) for chat in chats)))
 EOF
 asked=(--seqlen 64 --seqs 6)
 loss() { # RANKS ARGUMENT ...
@@ -53,14 +53,12 @@ import numpy, sys
 ids = numpy.load(sys.argv[1])
 assert ids.dtype == numpy.uint16 and (ids == numpy.fromfile(sys.argv[2], "<u2")).all()' "$m.tokens"/b-*.npy "$dir/b.bin" || fail "no .npy file"
 [ "$(loss 1 --tokens "$dir/b.jsonl" --special-tokens)" = "$(loss 1 --tokens "$dir/bos.bin")" ] || fail "special tokens"
-if /usr/bin/python3 -c 'import jinja2' 2>/dev/null; then
-  printf '%s' '{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}' >"$m/chat_template.jinja"
-  echo '{"eos_token": {"content": "</s>"}}' >"$m/tokenizer_config.json"
-  [ "$(loss 1 --tokens "$dir/chat.jsonl" --chat-template)" = "$(loss 1 --tokens "$dir/chat.bin")" ] || fail "chat template"
-  echo '{{ raise_exception("no such role") }}' >"$m/chat_template.jinja" # another template: tokenized again
-  refuses 1 'chat.jsonl: line 1 the model.s chat template refuses it: no such role' eval "$m" --tokens "$dir/chat.jsonl" --chat-template
-  rm "$m/chat_template.jinja"
-fi
+printf '%s' '{% for m in messages %}[{{ m.role }}]{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% if loop.index > 1 %}{% break %}{% endif %}{% endfor %}{{ strftime_now("%Y") }}' >"$m/chat_template.jinja"
+echo '{"eos_token": {"content": "</s>"}}' >"$m/tokenizer_config.json"
+[ "$(loss 1 --tokens "$dir/chat.jsonl" --chat-template)" = "$(loss 1 --tokens "$dir/chat.bin")" ] || fail "chat template"
+echo '{{ raise_exception("no such role") }}' >"$m/chat_template.jinja" # another template: tokenized again
+refuses 1 'chat.jsonl: line 1 the model.s chat template refuses it: no such role' eval "$m" --tokens "$dir/chat.jsonl" --chat-template
+rm "$m/chat_template.jinja"
 cp "$dir/b.jsonl" "$dir/changed.jsonl"
 loss 1 --tokens "$dir/changed.jsonl" >/dev/null
 echo '{"text": "more"}' >>"$dir/changed.jsonl"
