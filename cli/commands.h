@@ -23,5 +23,16 @@ sb_command_run sb_cmd_doctor;
 sb_command_run sb_cmd_profile;
 sb_command_run sb_cmd_policy;
 sb_command_run sb_cmd_report;
+sb_command_run sb_cmd_completion;
+
+/* A command: its name, and its line in `shardbits --help`. */
+typedef struct sb_command {
+  const char *name, *summary;
+  sb_command_run *run;
+} sb_command;
+
+enum { SB_COMMANDS_MAX = 32 };
+/* All of them, in the order of that list; one without a name behind the last. */
+extern const sb_command sb_commands[];
 
 #endif

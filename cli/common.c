@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/completion.h"
 #include "cli/paths.h"
 #include "cli/targets.h"
 #include "cli/threads.h"
@@ -191,7 +192,8 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   usage->common_count = sb_common_options(common, set, table);
   usage->common = table;
   const sb_status parsed = sb_options_parse(usage, argc, argv, help);
-  if (parsed == SB_OK && *help && world->rank == 0) sb_options_help(usage, stdout);
+  if (parsed == SB_OK && *help && world->rank == 0)
+    sb_completion_or_help(usage, sb_options_help_form(argc, argv), stdout);
   sb_status status = parsed == SB_OK && !*help ? sb_paths_settle(usage) : parsed;
   if (world->rank == 0 && !*help) SB_THEN(sb_targets_check(usage));
   usage->common = NULL;

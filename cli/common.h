@@ -46,9 +46,9 @@ typedef struct sb_common {
   double activation_gib; /* of memory for inputs of layers; 0: sb_common_activations chooses */
   size_t block[2];       /* rows, columns */
   bool block_given;
-  const char *out;       /* Hugging Face folder to write */
-  double file_gb;        /* size of its safetensors files, at most, in GB */
-  bool overwrite;        /* if the folder exists */
+  const char *out; /* Hugging Face folder to write */
+  double file_gb;  /* size of its safetensors files, at most, in GB */
+  bool overwrite;  /* if the folder exists */
 } sb_common;
 
 #define SB_COMMON_DEFAULTS ((sb_common){.block = {128, 128}, .file_gb = 5})

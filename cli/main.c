@@ -11,34 +11,8 @@
 #include "cli/commands.h"
 #include "cli/nearest.h"
 #include "cli/observe.h"
-
-static const struct {
-  const char *name, *summary;
-  sb_command_run *run;
-} commands[] = {
-    {"inspect", "what a model or an output folder holds, without reading its weights",
-     sb_cmd_inspect},
-    {"plan", "memory, traffic and time per rank, before anyone queues a job", sb_cmd_plan},
-    {"quantize", "find the bits of every block under a budget, and write the shards",
-     sb_cmd_quantize},
-    {"eval", "perplexity on a token file; against a reference also KL divergence", sb_cmd_eval},
-    {"verify", "check every frame of an output folder", sb_cmd_verify},
-    {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
-    {"reorder", "the same model with its channels in an order that gathers what is sensitive",
-     sb_cmd_reorder},
-    {"train", "train a model, from scratch or from its weights, with a precision per linear layer",
-     sb_cmd_train},
-    {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
-    {"profile", "what low precisions would cost a training step, linear by linear", sb_cmd_profile},
-    {"policy", "the precision of every linear layer in training, from a profile", sb_cmd_policy},
-    {"report", "runs as one HTML file: bits, losses, the search, time and memory", sb_cmd_report},
-    {"bench", "what this machine can do, and how much of it the phases of quantize get",
-     sb_cmd_bench},
-    {"doctor", "what this build and this machine have, and whether the device computes",
-     sb_cmd_doctor},
-};
-
-enum { COMMANDS = sizeof commands / sizeof *commands };
+#include "cli/options.h"
+#include "mpi/launcher.h"
 
 static void print_overview(FILE *out) {
   fprintf(out,
@@ -46,8 +20,8 @@ static void print_overview(FILE *out) {
           "usage: shardbits COMMAND ...\n"
           "       mpirun -n RANKS shardbits COMMAND ...\n\ncommands:\n",
           SB_VERSION);
-  for (int i = 0; i < COMMANDS; i++)
-    fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+  for (const sb_command *c = sb_commands; c->name; c++)
+    fprintf(out, "  %-10s %s\n", c->name, c->summary);
   fprintf(
       out,
       "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the Llama "
@@ -66,15 +40,15 @@ static void print_overview(FILE *out) {
 }
 
 static sb_command_run *find_command(const char *name) {
-  for (int i = 0; i < COMMANDS; i++)
-    if (strcmp(commands[i].name, name) == 0) return commands[i].run;
+  for (const sb_command *c = sb_commands; c->name; c++)
+    if (strcmp(c->name, name) == 0) return c->run;
   return NULL;
 }
 
 static sb_status unknown_command(const char *name) {
-  const char *names[COMMANDS];
+  const char *names[SB_COMMANDS_MAX];
   size_t count = 0;
-  for (int i = 0; i < COMMANDS; i++) names[count++] = commands[i].name;
+  for (const sb_command *c = sb_commands; c->name; c++) names[count++] = c->name;
   const char *near = sb_nearest(name, names, count);
   if (near) return sb_fail(SB_ERR_USAGE, "unknown command %.64s; did you mean %s?", name, near);
   return sb_fail(SB_ERR_USAGE, "unknown command %.64s (shardbits --help lists them)", name);
@@ -134,8 +108,27 @@ static sb_status run_observed(const sb_world *world, int argc, char **argv) {
   return status == SB_OK ? written : status;
 }
 
+/* Help, version and completions are asked for where a shell starts, on login nodes, and where
+ * packages are built: MPI may not start there. Ranks of a launcher must join it. */
+static bool needs_no_mpi(int argc, char **argv) {
+  static const char *const asking[] = {"completion", "version", "--version", "help"};
+  if (argc < 2 || sb_launcher_read().said) return false;
+  for (size_t i = 0; i < sizeof asking / sizeof *asking; i++)
+    if (strcmp(argv[1], asking[i]) == 0) return true;
+  return sb_options_help_form(argc, argv) != SB_HELP_NONE;
+}
+
+static int run_alone(int argc, char **argv) {
+  const sb_world world = {.size = 1, .node_size = 1, .nodes = 1};
+  sb_status status = run(&world, argc, argv);
+  SB_THEN(flush_results());
+  if (status != SB_OK) print_failure(&world);
+  return sb_exit_code(status);
+}
+
 int main(int argc, char **argv) {
   sb_world world;
+  if (needs_no_mpi(argc, argv)) return run_alone(argc, argv);
   sb_status status = sb_world_init(&argc, &argv, &world);
   if (status != SB_OK) {
     print_failure(&world);

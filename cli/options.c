@@ -171,10 +171,18 @@ static sb_status find(const sb_usage *u, const char *text, size_t *index, const 
                  u->command, typed, u->command);
 }
 
-static bool wants_help(int argc, char **argv) {
+sb_help_form sb_options_help_form(int argc, char **argv) {
+  static const struct {
+    const char *text;
+    sb_help_form form;
+  } forms[] = {{"--help", SB_HELP_TEXT},
+               {"-h", SB_HELP_TEXT},
+               {"--help=bash", SB_HELP_BASH},
+               {"--help=zsh", SB_HELP_ZSH}};
   for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
-  return false;
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++)
+      if (strcmp(argv[i], forms[f].text) == 0) return forms[f].form;
+  return SB_HELP_NONE;
 }
 
 static sb_status check_complete(const sb_usage *u, size_t given, const bool *seen) {
@@ -208,7 +216,7 @@ static sb_status take_argument(const sb_usage *u, const char *text, size_t *give
 sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help) {
   bool seen[MAX_OPTIONS] = {false}, only_arguments = false;
   size_t given = 0;
-  *help = wants_help(argc, argv);
+  *help = sb_options_help_form(argc, argv) != SB_HELP_NONE;
   if (*help) return SB_OK;
   if (total(u) > MAX_OPTIONS)
     return sb_fail(SB_ERR_INTERNAL, "%s: more than %d options", u->command, MAX_OPTIONS);

@@ -83,11 +83,19 @@ typedef struct sb_usage {
   size_t *repeats;       /* NULL; or the last argument may come several times, at most most_repeats:
                             its value[0 .. *repeats) */
   size_t most_repeats;
+  const char *const *words; /* NULL-terminated, that an argument may be; NULL: it is a path */
   const sb_option *options; /* options of one section follow each other */
   size_t option_count;
   const sb_option *common; /* a second table, listed after the command's own; may be NULL */
   size_t common_count;
 } sb_usage;
+
+/* What is to be written in place of a run: the text of --help, or the same table for a shell to
+ * complete command lines with (--help=bash, --help=zsh; cli/completion.h). */
+typedef enum sb_help_form { SB_HELP_NONE, SB_HELP_TEXT, SB_HELP_BASH, SB_HELP_ZSH } sb_help_form;
+
+/* What argv[1 .. argc-1] asks for. Pure. */
+sb_help_form sb_options_help_form(int argc, char **argv);
 
 /* Fills the variables from argv[1 .. argc-1]; argv[0] is the command. With --help (or -h) anywhere
  * nothing is filled and *help is true. SB_ERR_USAGE with one line that names the command, the

@@ -118,7 +118,7 @@ void sb_options_help(const sb_usage *u, FILE *out) {
     section = here;
     option_line(out, &u->options[i]);
   }
-  fprintf(out, u->option_count ? "\ncommon options:\n" : "\noptions:\n");
+  fputs(u->option_count && u->common_count ? "\ncommon options:\n" : "\noptions:\n", out);
   for (size_t i = 0; i < u->common_count; i++) option_line(out, &u->common[i]);
   fprintf(out, "  %-*sThis text.\n", LEFT - 2, "--help");
   if (u->examples) fprintf(out, "\nexamples:\n%s\n", u->examples);
