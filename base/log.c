@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/watch.h"
 
 enum { LINE = 8192 }; /* longer lines are cut */
 
@@ -113,14 +114,22 @@ void sb_log_transient(const char *line) {
   the_log.transient = line[0] != 0;
 }
 
+/* A watcher hears of warnings where the log is silent, too. */
+static void watch(const char *text) {
+  static const char warning[] = "warning: ";
+  if (strncmp(text, warning, sizeof warning - 1) == 0) sb_watch_warning(text + sizeof warning - 1);
+}
+
 void sb_log_line(const char *format, ...) {
-  if (!the_log.speaks) return;
-  sb_log_transient("");
+  if (!the_log.speaks && !sb_watch_is_on()) return;
   char text[LINE];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
+  watch(text);
+  if (!the_log.speaks) return;
+  sb_log_transient("");
   sb_text_print(the_log.stream, "%s", text);
   fflush(the_log.stream);
 }

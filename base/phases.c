@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/watch.h"
 
 typedef struct entry {
   sb_phase_figures figures;
@@ -19,7 +20,10 @@ int sb_phases_begin(const char *name, double now) {
   while (i < count && strcmp(table[i].figures.name, name) != 0) i++;
   if (i == SB_PHASES_MOST) return -1;
   if (i == count) table[count++] = (entry){.figures.name = name};
-  if (table[i].open++ == 0) table[i].begin = now;
+  if (table[i].open++ == 0) {
+    table[i].begin = now;
+    sb_watch_phase(name, true, 0);
+  }
   return (int)i;
 }
 
@@ -27,6 +31,7 @@ void sb_phases_end(int number, double now) {
   if (number < 0 || --table[number].open > 0) return;
   table[number].figures.seconds += now - table[number].begin;
   table[number].figures.peak = sb_peak_resident();
+  sb_watch_phase(table[number].figures.name, false, now - table[number].begin);
 }
 
 size_t sb_phases_read(sb_phase_figures out[SB_PHASES_MOST]) {

@@ -168,7 +168,8 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   const double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |
-                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
+                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS |
+                             SB_COMMON_EVENTS,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};

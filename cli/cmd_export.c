@@ -146,7 +146,8 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
                     .option_count = sizeof options / sizeof *options};
   bool help;
   sb_model *model = NULL;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER | SB_COMMON_EVENTS, argc, argv,
+                         &help));
   if (help) return SB_OK;
   if (r.dtype_given && r.format == FORMAT_EXL3)
     return sb_fail(SB_ERR_USAGE,

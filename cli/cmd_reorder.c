@@ -310,7 +310,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
   SB_TRY(sb_common_begin(world, &usage, &r.common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE |
                              SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_BLOCK |
-                             SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
+                             SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER | SB_COMMON_EVENTS,
                          argc, argv, &help));
   if (help) return SB_OK;
   if (r.symmetric && r.grid_kind == SB_GRID_SIGNED)

@@ -108,7 +108,8 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
                     .options = options,
                     .option_count = sizeof options / sizeof *options};
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER | SB_COMMON_EVENTS, argc, argv,
+                         &help));
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "synth");
   sb_destination out = {0};

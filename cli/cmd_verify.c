@@ -65,7 +65,7 @@ sb_status sb_cmd_verify(const sb_world *world, int argc, char **argv) {
                     .arguments = arguments,
                     .argument_count = 1};
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &common, 0, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &common, SB_COMMON_EVENTS, argc, argv, &help));
   if (help) return SB_OK;
   return verify(world, folder, &common);
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/completion.h"
+#include "cli/follow.h"
 #include "cli/paths.h"
 #include "cli/targets.h"
 #include "cli/threads.h"
@@ -179,6 +180,15 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                            .file = SB_FILE_WRITTEN,
                            .operand = "FILE",
                            .help = "Write the results as JSON; - writes them to stdout."};
+  if (set & SB_COMMON_EVENTS)
+    table[n++] =
+        (sb_option){.name = "events",
+                    .kind = SB_OPTION_STRING,
+                    .value = &c->events,
+                    .file = SB_FILE_WRITTEN,
+                    .operand = "FILE",
+                    .help = "Write a JSON object per line for each phase, warning and 10 s "
+                            "of progress, while the run goes on; -: to stdout."};
   table[n++] = (sb_option){.name = "quiet",
                            .kind = SB_OPTION_FLAG,
                            .value = &c->quiet,
@@ -186,12 +196,25 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   return n;
 }
 
+static bool is_stdout(const char *path) {
+  return path && strcmp(path, "-") == 0;
+}
+
+static sb_status check_stdout(const char *command, const sb_common *common) {
+  if (!is_stdout(common->events) || !is_stdout(common->json)) return SB_OK;
+  return sb_fail(SB_ERR_USAGE,
+                 "%s: --events - and --json - would mix on stdout; give one of them a "
+                 "file",
+                 command);
+}
+
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
                           int argc, char **argv, bool *help) {
   sb_option table[SB_COMMON_MAX];
   usage->common_count = sb_common_options(common, set, table);
   usage->common = table;
-  const sb_status parsed = sb_options_parse(usage, argc, argv, help);
+  sb_status parsed = sb_options_parse(usage, argc, argv, help);
+  if (parsed == SB_OK) parsed = check_stdout(usage->command, common);
   if (parsed == SB_OK && *help && world->rank == 0)
     sb_completion_or_help(usage, sb_options_help_form(argc, argv), stdout);
   sb_status status = parsed == SB_OK && !*help ? sb_paths_settle(usage) : parsed;
@@ -207,11 +230,12 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
         "ranks     1, though this job has %d tasks; srun --mpi=pmix or mpirun starts one rank "
         "for each",
         world->unstarted);
-  return sb_threads_settle(world, &common->threads);
+  SB_TRY(sb_threads_settle(world, &common->threads));
+  return sb_follow_begin(world, common->events, usage->command);
 }
 
 bool sb_common_prints(const sb_world *world, const sb_common *common) {
-  return world->rank == 0 && !(common->json && strcmp(common->json, "-") == 0);
+  return world->rank == 0 && !is_stdout(common->json) && !is_stdout(common->events);
 }
 
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {

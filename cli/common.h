@@ -31,7 +31,8 @@ typedef struct sb_common {
   size_t seqs;     /* most sequences; 0: sb_common_seqs chooses */
   bool calibrates; /* set by the command, for these two: it takes gradients of many short sequences,
                       and does not predict windows of text */
-  const char *json; /* file of the report: NULL none, "-" stdout */
+  const char *json;   /* file of the report: NULL none, "-" stdout */
+  const char *events; /* file of events (cli/follow.h): NULL none, "-" stdout */
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
@@ -63,7 +64,8 @@ enum {
   SB_COMMON_BLOCK = 32,
   SB_COMMON_FOLDER = 64,
   SB_COMMON_COMPUTE_OR_PACKED = 128, /* --compute with one choice more */
-  SB_COMMON_DEVICE = 256
+  SB_COMMON_DEVICE = 256,
+  SB_COMMON_EVENTS = 512 /* of long commands */
 };
 enum { SB_COMMON_MAX = 18 };
 
@@ -80,8 +82,8 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 
 /* Parses the command line with usage's own options and the common ones in `set`. With --help it
  * prints the help (rank 0) and sets *help; the command then returns SB_OK. Otherwise it opens the
- * log, checks all files to write (cli/targets.h) and chooses common->threads (cli/threads.h).
- * Collective. */
+ * log, checks all files to write (cli/targets.h), chooses common->threads (cli/threads.h) and
+ * begins the events (cli/follow.h). Collective. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
                           int argc, char **argv, bool *help);
 
@@ -120,8 +122,8 @@ static inline uint64_t sb_common_file_bytes(const sb_common *common) {
   return (uint64_t)(common->file_gb * 1e9);
 }
 
-/* Whether this rank prints results for people to stdout: rank 0 does, unless the
- * report goes there. Local. */
+/* Whether this rank prints results for people to stdout: rank 0 does, unless the report or events
+ * go there. Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);
 
 #endif

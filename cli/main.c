@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/trace.h"
 #include "cli/commands.h"
+#include "cli/follow.h"
 #include "cli/nearest.h"
 #include "cli/observe.h"
 #include "cli/options.h"
@@ -101,6 +102,7 @@ static sb_status run_observed(const sb_world *world, int argc, char **argv) {
     status = sb_world_agree(world, run(world, argc, argv));
     sb_cleanup_now();
     SB_THEN(sb_world_agree(world, flush_results()));
+    sb_follow_end(status);
   }
   if (status != SB_OK) print_failure(world);
   const sb_status written = sb_observe_end(world, &observer);

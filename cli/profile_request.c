@@ -204,7 +204,7 @@ sb_status sb_profile_request_parse(const sb_world *world, int argc, char **argv,
       .option_count = count};
   SB_TRY(sb_common_begin(world, &usage, &r->common,
                          SB_COMMON_COMPUTE | SB_COMMON_DEVICE | SB_COMMON_TOKENS |
-                             SB_COMMON_ACTIVATIONS,
+                             SB_COMMON_ACTIVATIONS | SB_COMMON_EVENTS,
                          argc, argv, help));
   return *help ? SB_OK : settle(r);
 }

@@ -433,7 +433,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   SB_TRY(sb_common_begin(world, &usage, &r->common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE |
                              SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_BLOCK |
-                             SB_COMMON_ACTIVATIONS,
+                             SB_COMMON_ACTIVATIONS | SB_COMMON_EVENTS,
                          argc, argv, help));
   return *help ? SB_OK : sb_quantize_settle(r, "quantize", r->calib != NULL);
 }

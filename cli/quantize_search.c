@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "cli/follow.h"
 #include "cli/quantize.h"
 #include "cli/quantize_readers.h"
 #include "cli/report_json.h"
@@ -14,6 +15,15 @@
 /* What the search makes less. */
 static const char *loss_name(const sb_quantize_run *u) {
   return u->r->estimator == SB_ESTIMATOR_DIVERGENCE ? "divergence" : "loss";
+}
+
+/* The step's own seconds make room for those of the run, which every event has. */
+static void tell(json_t *said) {
+  json_t *members = json_copy(said);
+  json_object_set(members, "took", json_object_get(members, "seconds"));
+  json_object_del(members, "seconds");
+  sb_follow_event("search_step", members);
+  json_decref(said);
 }
 
 static void on_step(void *context, const sb_search_step *step, double effective_bits) {
@@ -28,14 +38,14 @@ static void on_step(void *context, const sb_search_step *step, double effective_
         "  step %2d  trade  %s %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
         step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
         (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
-  if (u->steps)
-    json_array_append_new(u->steps,
-                          json_pack("{s:i, s:s, s:o, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
-                                    "kind", step->path ? "path" : "trade", "loss",
-                                    isfinite(step->loss) ? json_real(step->loss) : json_null(),
-                                    "effective_bits", effective_bits, "raised",
-                                    (json_int_t)step->raised, "cut", (json_int_t)step->cut,
-                                    "accepted", step->accepted, "seconds", step->seconds));
+  json_t *said =
+      json_pack("{s:i, s:s, s:o, s:f, s:I, s:I, s:b, s:f}", "step", step->step, "kind",
+                step->path ? "path" : "trade", "loss",
+                isfinite(step->loss) ? json_real(step->loss) : json_null(), "effective_bits",
+                effective_bits, "raised", (json_int_t)step->raised, "cut", (json_int_t)step->cut,
+                "accepted", step->accepted, "seconds", step->seconds);
+  if (u->steps) json_array_append(u->steps, said);
+  tell(said);
   u->step = step->step + 1;
 }
 

@@ -151,7 +151,7 @@ static size_t differences(const sb_precision_map *a, const sb_policy *b) {
 
 /* A choice: the first step that it is for, counted from 0, and the steps that are done when it is
  * told of, in events. The two differ before a step: a checkpoint may have been saved there, and a
- * run that goes on from it makes the choice again, and tells of it again (train/events.h). */
+ * run that goes on from it makes the choice again, and tells of it again (io/events.h). */
 typedef struct moment {
   uint64_t step, told;
   const char *why;

@@ -1,4 +1,4 @@
-/* Runs of train, by their results and by their events; and profiles of precisions. */
+/* Runs of train, by their results and by their events. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "report/chart.h"
 #include "report/sections.h"
 
-enum { POINTS = 400, LINEARS = 64, LAYERS = 4096 };
+enum { POINTS = 400 };
 
 static void table(sb_page *p, const sb_runs *runs) {
   static const char *const columns[] = {"Run",      "Precision", "Step",  "Loss",
@@ -108,87 +108,4 @@ void sb_section_training(sb_page *p, const sb_runs *runs) {
   for (size_t i = 0; i < runs->count; i++)
     if (runs->run[i].kind == SB_RUN_TRAIN) sb_section_phases(p, runs->run[i].json);
   sb_page_add(p, "</div></section>\n");
-}
-
-/* ---- profiles ---- */
-
-typedef struct linears {
-  size_t rows, cols;
-  char row_texts[LAYERS][8];
-  const char *row_names[LAYERS], *col_names[LINEARS];
-  double values[LAYERS * LINEARS];
-} linears;
-
-/* "model.layers.3.mlp.down_proj.weight" -> "mlp.down_proj.weight" */
-static const char *within_layer(const char *name) {
-  const char *at = strstr(name, "layers.");
-  const char *dot = at ? strchr(at + strlen("layers."), '.') : NULL;
-  return dot ? dot + 1 : name;
-}
-
-static void fill(const json_t *list, const char *precision, linears *t) {
-  t->rows = t->cols = 0;
-  for (size_t k = 0; k < LAYERS * LINEARS; k++) t->values[k] = NAN;
-  for (size_t i = 0; i < json_array_size(list); i++) {
-    const json_t *linear = json_array_get(list, i);
-    const char *name = within_layer(sb_run_text(linear, "name"));
-    const double layer = sb_run_real(linear, "layer");
-    size_t col = 0;
-    if (!(layer >= 0 && layer < LAYERS)) continue;
-    while (col < t->cols && strcmp(t->col_names[col], name) != 0) col++;
-    if (col == LINEARS) continue;
-    if (col == t->cols) t->col_names[t->cols++] = name;
-    if ((size_t)layer + 1 > t->rows) t->rows = (size_t)layer + 1;
-    t->values[(size_t)layer * LINEARS + col] =
-        sb_run_real(json_object_get(json_object_get(linear, "precisions"), precision), "rel_error");
-  }
-  for (size_t i = 0; i < t->rows; i++) {
-    snprintf(t->row_texts[i], sizeof t->row_texts[i], "%u", (unsigned)i);
-    t->row_names[i] = t->row_texts[i];
-    memmove(&t->values[i * t->cols], &t->values[i * LINEARS], t->cols * sizeof *t->values);
-  }
-}
-
-static void errors(sb_page *p, const json_t *list, const char *precision, linears *t) {
-  char title[96];
-  double most = 0;
-  fill(list, precision, t);
-  for (size_t k = 0; k < t->rows * t->cols; k++)
-    if (isfinite(t->values[k])) most = fmax(most, t->values[k]);
-  if (t->rows == 0 || !(most > 0)) return;
-  snprintf(title, sizeof title, "Errors of %.32s", precision);
-  sb_chart_heat(p, &(sb_heat_chart){.title = title,
-                                    .about = "Norm of the quantization error of a linear layer's "
-                                             "operands, over the norm of the operands.",
-                                    .row_name = "layer",
-                                    .value_name = "relative error",
-                                    .rows = t->rows,
-                                    .cols = t->cols,
-                                    .row_names = t->row_names,
-                                    .col_names = t->col_names,
-                                    .values = t->values,
-                                    .low = 0,
-                                    .high = most,
-                                    .digits = 3});
-}
-
-void sb_section_profile(sb_page *p, const sb_run *run) {
-  const json_t *list = json_object_get(run->json, "linears"),
-               *precisions = json_object_get(run->json, "precisions");
-  linears *t = NULL;
-  if (p->status == SB_OK) p->status = sb_alloc(&t, 1, sizeof *t, "errors of a report");
-  if (p->status != SB_OK) return;
-  sb_page_add(p, "<section><h2>Profile ");
-  sb_page_text(p, run->label);
-  sb_page_add(p,
-              "</h2>\n<p class=\"about\">Step %.0f, loss %.4f nats a token, %.0f sequences of "
-              "%.0f tokens.</p><div class=\"cards\">\n",
-              sb_run_real(run->json, "step"), sb_run_real(run->json, "loss"),
-              sb_run_real(run->json, "batch"), sb_run_real(run->json, "seqlen"));
-  for (size_t i = 0; i < json_array_size(precisions); i++) {
-    const char *name = json_string_value(json_array_get(precisions, i));
-    if (name) errors(p, list, name, t);
-  }
-  sb_page_add(p, "</div></section>\n");
-  sb_free(&t);
 }

@@ -10,7 +10,7 @@
 #include "mpi/world.h"
 #include "train/checkpoint.h"
 #include "train/data.h"
-#include "train/events.h"
+#include "io/events.h"
 #include "train/run_state.h"
 #include "train/trainer.h"
 

@@ -6,10 +6,10 @@
 
 static void due(void **state) {
   (void)state;
-  assert_false(sb_progress_due(false, 4.9, -1.0));
-  assert_true(sb_progress_due(false, 5.0, -1.0));
-  assert_false(sb_progress_due(false, 14.9, 5.0));
-  assert_true(sb_progress_due(false, 15.0, 5.0));
+  assert_false(sb_progress_due(false, 59.9, -1.0));
+  assert_true(sb_progress_due(false, 60.0, -1.0));
+  assert_false(sb_progress_due(false, 119.9, 60.0));
+  assert_true(sb_progress_due(false, 120.0, 60.0));
   assert_true(sb_progress_due(true, 0.5, -1.0));
   assert_false(sb_progress_due(true, 0.6, 0.5));
   assert_true(sb_progress_due(true, 0.75, 0.5));

@@ -30,5 +30,7 @@ refused 'no result of shardbits' report "${all[@]}" "$dir/other.json" -o "$out"
 refuses 1 'is of shardbits plan; a report shows' report "$dir/plan.json" -o "$out"
 refuses 1 'choose' report "${all[@]}" -o "$dir/ours.json"
 wrong=2 refuses 1 'RUN.json is missing' report -o "$out"
-wrong=2 refuses 1 'comes more than 64 times' report $(for _ in $(seq 65); do echo "$dir/ours.json"; done) -o "$out"
+many=()
+for _ in $(seq 65); do many+=("$dir/ours.json"); done
+wrong=2 refuses 1 'comes more than 64 times' report "${many[@]}" -o "$out"
 finish

@@ -1,5 +1,5 @@
 /* Events as JSON lines: one line per event, complete, and no step twice after a run was cut off. */
-#include "train/events.h"
+#include "io/events.h"
 
 #include <fcntl.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "train/events.h"
+#include "io/events.h"
 
 #include <errno.h>
 #include <math.h>
@@ -103,13 +103,13 @@ static int put(const sb_events *e, const char *line, size_t bytes) {
   return 0;
 }
 
-/* A log must not cost a training run: what cannot be written is warned of once. */
+/* A log must not cost a run: what cannot be written is warned of once. */
 static void append(sb_events *e, const char *line, size_t bytes) {
   const int error = put(e, line, bytes);
   e->lost = error != 0;
   e->bytes += bytes;
   if (e->lost)
-    sb_log_line("warning: %s: %s; no more events are written, and training goes on", e->path,
+    sb_log_line("warning: %s: %s; no more events are written, and the run goes on", e->path,
                 strerror(error));
 }
 

@@ -1,8 +1,8 @@
-/* The events of a training run as JSON lines: one object per line, written at once, for other
- * programs to follow. Each has "event" and "step", the number of steps done; docs/architecture.md
- * lists them. Called on rank 0; with NULL nothing happens. Local. */
-#ifndef SB_TRAIN_EVENTS_H
-#define SB_TRAIN_EVENTS_H
+/* The events of a run as JSON lines: one object per line, written at once, for other programs to
+ * follow. Each has "event"; those of training "step", too, the number of steps done.
+ * docs/architecture.md lists them. Called on rank 0; with NULL nothing happens. Local. */
+#ifndef SB_IO_EVENTS_H
+#define SB_IO_EVENTS_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -13,10 +13,10 @@
 typedef struct sb_events sb_events;
 
 /* Opens the file (NULL: none; "-": stdout) for a run that has done `step` steps. Step 0 makes it
- * empty. A run that goes on keeps the lines up to its step; what an attempt that was cut off wrote
- * after that is removed, so each step has one line. A pipe or character device is written as it is,
- * from its present end (sb_stream_open): a reader that falls behind holds the run up. SB_ERR_IO.
- * O(size). */
+ * empty, and so does every run without steps. A run that goes on keeps the lines up to its step;
+ * what an attempt that was cut off wrote after that is removed, so each step has one line. A pipe
+ * or character device is written as it is, from its present end (sb_stream_open): a reader that
+ * falls behind holds the run up. SB_ERR_IO. O(size). */
 sb_status sb_events_open(const char *path, uint64_t step, sb_events **out);
 /* *events may be NULL. */
 void sb_events_close(sb_events **events);
