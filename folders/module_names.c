@@ -3,31 +3,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/ties.h"
+
 int sb_module_length(const sb_model_tensor *tensor) {
   const char *last = strrchr(tensor->name, '.');
   return last ? (int)(last - tensor->name) : (int)strlen(tensor->name);
 }
 
 bool sb_fused_modules_of(const sb_arch *arch, size_t tensor, sb_fused_modules *out) {
-  static const struct {
-    const char *name;
-    size_t count;
-    sb_role roles[3];
-  } sets[] = {{"qkv_proj", 3, {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V}},
-              {"gate_up_proj", 2, {SB_ROLE_GATE, SB_ROLE_UP}}};
+  enum { MOST = sizeof out->tensors / sizeof *out->tensors };
   const sb_model_tensor *t = &arch->tensors[tensor];
   if (!t->is_linear) return false;
-  for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-    bool member = false;
-    *out = (sb_fused_modules){.name = sets[s].name};
-    for (size_t k = 0; k < sets[s].count; k++) {
-      const size_t found = sb_arch_find(arch, sets[s].roles[k], t->layer, t->expert);
-      if (found != SB_NONE) out->tensors[out->count++] = found;
-      member |= found == tensor;
-    }
-    if (member && out->count == sets[s].count) return true;
-  }
-  return false;
+  const size_t first = sb_tied_to(arch, t->layer, t->matrix);
+  const sb_role role = sb_arch_matrix(arch, t->layer, first)->role;
+  *out = (sb_fused_modules){.name = role == SB_ROLE_Q ? "qkv_proj" : "gate_up_proj"};
+  for (size_t m = first; m < sb_arch_matrices(arch, t->layer) && out->count < MOST; m++)
+    if (sb_tied_to(arch, t->layer, m) == first)
+      out->tensors[out->count++] = arch->matrices[arch->layers[t->layer].first_matrix + m];
+  return out->count > 1;
 }
 
 static void append(char *out, const char *text) {

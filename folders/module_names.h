@@ -8,7 +8,7 @@
 
 #include "model/arch.h"
 
-/* Matrices of a layer that servers make one of. */
+/* Matrices of a layer that servers make one of (model/ties.h). */
 typedef struct sb_fused_modules {
   const char *name; /* of what they become: "qkv_proj" */
   size_t count;

@@ -80,6 +80,16 @@ quantized "$dir/v2" "3 2 8 4"
 served "$dir/v2" gptq
 [ "$(key "$dir/v2-gptq" checkpoint_format)" = gptq_v2 ] || fail "zero points of 2, 3, 4 and 8 bits are not gptq_v2"
 
+# What quantize --widths-for chooses, by the search, is taken.
+for reader in vllm gptq; do
+  one quantize "$model" --calib "$calib" --seqlen 32 --seqs 2 --round-seqs 2 --tune-seqs 2 --bits 4.4 --strides 1 \
+    --widths-for $reader --reorder fused -o "$dir/$reader"
+  one export "$dir/$reader" -o "$dir/$reader-floats" --dtype f32
+done
+served "$dir/vllm" compressed-tensors
+vllm_takes "$dir/vllm-compressed-tensors"
+served "$dir/gptq" gptq
+
 # What does not fit: one line with the matrix and the option.
 refuse() { # TEXT FOLDER FORMAT OPTION ...
   local text=$1 folder=$2 format=$3
@@ -89,7 +99,7 @@ refuse() { # TEXT FOLDER FORMAT OPTION ...
 }
 refused "lm_head: the scale of row 0 .*--dtype f16\|q_proj.weight: the scale of row 0 .*--dtype f16" export "$dir/asym" \
   --format compressed-tensors --dtype bf16 -o "$out"
-refused "asym-gptq.* exists" export "$dir/asym" --format gptq -o "$dir/asym-gptq"
+refuses 3 "asym-gptq.* exists" export "$dir/asym" --format gptq -o "$dir/asym-gptq"
 one quantize "$small" "${blocks[@]}" --embed-bits 8 -o "$dir/embed"
 refuse "embed_tokens.weight .*8 bits and zero points, .* --embed-bits 16" "$dir/embed" compressed-tensors
 refuse "embed_tokens.weight is quantized, and GPTQ .* --embed-bits 16" "$dir/embed" gptq
