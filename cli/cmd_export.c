@@ -14,6 +14,7 @@
 #include "folders/export_compressed_tensors.h"
 #include "folders/export_exl3.h"
 #include "folders/export_gptq.h"
+#include "folders/export_mlx.h"
 #include "folders/output_load.h"
 #include "folders/output_write.h"
 #include "io/manifest.h"
@@ -23,18 +24,23 @@ typedef enum folder_format {
   FORMAT_HF,
   FORMAT_EXL3,
   FORMAT_COMPRESSED_TENSORS,
-  FORMAT_GPTQ
+  FORMAT_GPTQ,
+  FORMAT_MLX
 } folder_format;
 static const char *const format_names[] = {[FORMAT_HF] = "hf",
                                            [FORMAT_EXL3] = "exl3",
                                            [FORMAT_COMPRESSED_TENSORS] = "compressed-tensors",
                                            [FORMAT_GPTQ] = "gptq",
+                                           [FORMAT_MLX] = "mlx",
                                            NULL};
 static const char *const titles[] = {[FORMAT_EXL3] = "EXL3",
                                      [FORMAT_COMPRESSED_TENSORS] = "compressed-tensors",
-                                     [FORMAT_GPTQ] = "GPTQ"};
-static const sb_code_format *const code_formats[] = {
-    [FORMAT_COMPRESSED_TENSORS] = &sb_format_compressed_tensors, [FORMAT_GPTQ] = &sb_format_gptq};
+                                     [FORMAT_GPTQ] = "GPTQ",
+                                     [FORMAT_MLX] = "MLX"};
+static const sb_code_format *const code_formats[] = {[FORMAT_COMPRESSED_TENSORS] =
+                                                         &sb_format_compressed_tensors,
+                                                     [FORMAT_GPTQ] = &sb_format_gptq,
+                                                     [FORMAT_MLX] = &sb_format_mlx};
 
 typedef struct request {
   const char *source;
@@ -120,15 +126,18 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
            "be for them, quantize --widths-for sees to (docs/servers.md). compressed-tensors: "
            "for vLLM from 0.33 on (2 to 8 bits on CUDA, 4 on processors) and SGLang (4 and 8); "
            "one width for q, k and v, and for gate and up. gptq: for GPTQModel from 7.7 on (2 to "
-           "8 bits); vLLM takes signed grids of 4 and 8 bits of it. exl3: for exllamav3 "
-           "(docs/exl3.md)."},
+           "8 bits); vLLM takes signed grids of 4 and 8 bits of it. mlx: for mlx-lm from 0.32 on "
+           "(2 "
+           "to 6 and 8 bits, embedding and LM head too). exl3: for exllamav3 (docs/exl3.md)."},
       {.name = "dtype",
        .given = &r.dtype_given,
        SB_OPTION_ENUM(r.dtype, sb_common_dtypes),
-       .unset = "bf16; for compressed-tensors and gptq f16 where scales have more bits",
-       .help = "Type of all weights written with --format hf; with compressed-tensors and gptq of "
-               "what is not quantized, and of scales (gptq's are always f16). Servers compute in "
-               "it; bf16 takes scales of quantize --scale-type bf16."},
+       .unset = "bf16; for compressed-tensors, gptq and mlx f16 where scales (mlx: zeros) have "
+                "more bits",
+       .help =
+           "Type of all weights written with --format hf; with compressed-tensors, gptq and mlx "
+           "of what is not quantized, and of scales (gptq's are always f16). Servers compute in "
+           "it; bf16 takes scales of quantize --scale-type bf16."},
   };
   sb_usage usage = {.command = "export",
                     .synopsis = "OUT -o DIR [options]",
@@ -158,7 +167,9 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
   sb_status status = sb_destination_begin(world, r.common.out, r.common.overwrite, r.source, &out);
   SB_THEN(load(world, &r, &model));
   if (status == SB_OK && !r.dtype_given)
-    r.dtype = r.format == FORMAT_HF ? SB_BF16 : sb_transcode_dtype(model);
+    r.dtype = r.format == FORMAT_HF    ? SB_BF16
+              : r.format == FORMAT_MLX ? sb_mlx_dtype(model)
+                                       : sb_transcode_dtype(model);
   SB_THEN(export(world, &r, model, &out));
   sb_destination_end(&out);
   if (model) sb_model_free(&model);

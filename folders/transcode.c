@@ -232,6 +232,8 @@ static sb_status write_beside(void *context, const char *folder) {
   sb_hf_folder_set_dtype(config, j->dtype);
   json_object_set_new(config, "quantization_config",
                       j->format->config(j->m, j->matrices, j->variant));
+  if (j->format->also)
+    json_object_set(config, j->format->also, json_object_get(config, "quantization_config"));
   const sb_status status = sb_json_write(path, config);
   sb_manifest_free(&manifest);
   return status;

@@ -1,8 +1,9 @@
 /* Exports that keep codes: an output folder on integer grids in the words of a server's format. A
  * code stays the number that it is, a scale the same fp16 or bf16 number, a zero point the same
  * integer, so the weights are those of sb_export_dequantized. A format is a table of functions
- * (folders/export_compressed_tensors.c, folders/export_gptq.c); this file has what all of them
- * need: the walk over block rows by all ranks, the checks, the other tensors, config.json.
+ * (folders/export_compressed_tensors.c, folders/export_gptq.c, folders/export_mlx.c); this file has
+ * what all of them need: the walk over block rows by all ranks, the checks, the other tensors,
+ * config.json.
  *
  * What such formats ask of every quantized matrix, else SB_ERR_UNSUPPORTED with its name and the
  * option of quantize that makes it fit: codes on grids, one width, in the source's order of
@@ -52,6 +53,8 @@ enum { SB_CODE_PARTS = 4 }; /* most parts of a matrix */
 
 typedef struct sb_code_format {
   const char *name; /* of --format */
+  const char *also; /* another key of config.json that has the value of quantization_config; NULL:
+                       none */
   /* Types and shapes of the parts of a matrix, [SB_CODE_PARTS], and their names, which follow the
    * module's ("weight_packed"); their number. `dtype` is that of the folder's other tensors. */
   size_t (*parts)(const sb_coded_matrix *, sb_dtype dtype, sb_tensor_spec *out);

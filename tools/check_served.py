@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks a folder that `shardbits export --format compressed-tensors` or gptq wrote: it stands for
+"""Checks a folder that `shardbits export --format compressed-tensors`, gptq or mlx wrote: it stands for
 the weights that the same model has when it is exported in float32, bit for bit (0 has no sign here).
 
     check_served.py SERVED HF [--real]
@@ -9,9 +9,10 @@ what its config.json says, written from the formats, not from this program's sou
 are not quantized must be those of HF in the type of config.json. With --real the packages that the
 formats come from decode SERVED too, and pack what they decoded again, to the same words:
 compressed-tensors by its compressor, and without zero points transformers; GPTQModel by its kernel
-for processors.
+for processors; mlx-lm by that for processors.
 
-Exit code 1 and one line for each breach. Needs numpy only, with --real tools/requirements-served.txt.
+Exit code 1 and one line for each breach. Needs numpy only, with --real tools/requirements-served.txt, or
+for mlx tools/requirements-mlx.txt.
 """
 import argparse
 import json
@@ -114,6 +115,27 @@ class Gptq:
         return self.unpack(t["qweight"].T, cols, bits), t["scales"].T, zeros.T
 
 
+class Mlx:
+    first, rest = "weight", ("scales", "biases")
+
+    def __init__(self, config):
+        self.config, self.dtype = config, None
+
+    def scheme(self, module):
+        return self.config[module]
+
+    def decode(self, module, t):
+        s, scales = self.scheme(module), t["scales"]
+        (rows, words), groups = t["weight"].shape, scales.shape[1]
+        cols = words * 32 // s["bits"]
+        if groups * s["group_size"] != cols or s["mode"] != "affine":
+            breach(f"{module}: {groups} scales a row of {cols}, config.json says groups of {s['group_size']}")
+        zeros = np.rint(np.divide(-t["biases"], scales, out=np.zeros_like(scales), where=scales != 0)).astype(np.int32)
+        if not (rounded(-zeros.astype(np.float32) * scales, self.dtype) == t["biases"]).all():
+            breach(f"{module}: biases are not whole zero points times scales")
+        return dense(t["weight"], cols, s["bits"]), scales, zeros
+
+
 def as_f32(kind, data):
     return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else data.astype(np.float32)
 
@@ -130,13 +152,14 @@ def modules_of(found, reader):
     out = {}
     for name, (kind, data) in found.items():
         module, _, part = name.rpartition(".")
-        if part in (reader.first, *reader.rest) and f"{module}.{reader.first}" in found:
-            out.setdefault(module, {})[part] = as_f32(kind, data) if "scale" in part else data
+        if part in (reader.first, *reader.rest) and {f"{module}.{p}" for p in (reader.first, reader.rest[0])} <= set(found):
+            out.setdefault(module, {})[part] = as_f32(kind, data) if "scale" in part or part == "biases" else data
     return out
 
 
 def check(folder, hf, reader, dtype):
     found, want = read(folder), read(hf)
+    reader.dtype = dtype
     modules = modules_of(found, reader)
     names = {f"{m}.weight" for m in modules} | {n for n in found if n.rpartition(".")[0] not in modules}
     if names != set(want):
@@ -213,6 +236,23 @@ def real_gptq(folder, hf, reader):
     compare(f"GPTQModel {gptqmodel.__version__}", hf, served.model.float(), 1e-3)
 
 
+def real_mlx(folder, hf, reader):
+    """mlx-lm's logits on a processor, against those of its own reading of the floats."""
+    import mlx.core as mx
+    import mlx_lm
+    from mlx_lm.utils import load_model
+    from pathlib import Path
+
+    (served, _), (want, config) = load_model(Path(folder)), load_model(Path(hf))
+    served.set_dtype(mx.float32)
+    tokens = mx.array(np.random.default_rng(0).integers(0, config["vocab_size"], (2, 24)))
+    a, b = np.array(served(tokens), np.float32), np.array(want(tokens), np.float32)
+    error = np.abs(a - b).max() / np.abs(b).max()
+    if not error <= 2e-3:  # biases and norms were rounded to the folder's type
+        breach(f"mlx-lm: logits differ by {error:g} of the largest")
+    print(f"mlx-lm {mlx_lm.__version__}: logits differ by {error:.1e} of the largest")
+
+
 def compare(who, hf, served, tolerance):
     """Logits, computed in float32 on random tokens, against those of the floats. Embeddings of HF that are too small
     for the other folder's f16 were rounded, and GPTQModel rounds products of codes and scales to f16."""
@@ -232,7 +272,7 @@ def compare(who, hf, served, tolerance):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("served", help="folder of export --format compressed-tensors or gptq")
+    parser.add_argument("served", help="folder of export --format compressed-tensors, gptq or mlx")
     parser.add_argument("hf", help="folder of export --dtype f32")
     parser.add_argument("--real", action="store_true", help="the formats' own packages read it too")
     args = parser.parse_args()
@@ -240,8 +280,9 @@ def main():
     with open(os.path.join(args.served, "config.json")) as f:
         config = json.load(f)
     quantization = config["quantization_config"]
-    kinds = {"compressed-tensors": (CompressedTensors, real_compressed_tensors), "gptq": (Gptq, real_gptq)}
-    reader, real = kinds[quantization["quant_method"]]
+    kinds = {"compressed-tensors": (CompressedTensors, real_compressed_tensors), "gptq": (Gptq, real_gptq),
+             "affine": (Mlx, real_mlx)}
+    reader, real = kinds[quantization.get("quant_method") or quantization["mode"]]
     reader = reader(quantization)
     check(args.served, args.hf, reader, {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[config["dtype"]])
     if args.real:

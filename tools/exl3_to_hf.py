@@ -25,7 +25,7 @@ except ImportError:
     np = None
 
 PARTS = ("trellis", "suh", "svh", "su", "sv", "mcg", "mul1")
-TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
+TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I16": "<i2", "I32": "<i4", "U32": "<u4", "I64": "<i8"}
 
 
 class Bad(Exception):

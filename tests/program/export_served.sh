@@ -81,7 +81,7 @@ served "$dir/v2" gptq
 [ "$(key "$dir/v2-gptq" checkpoint_format)" = gptq_v2 ] || fail "zero points of 2, 3, 4 and 8 bits are not gptq_v2"
 
 # What quantize --widths-for chooses, by the search, is taken.
-for reader in vllm gptq; do
+for reader in vllm gptq mlx; do
   one quantize "$model" --calib "$calib" --seqlen 32 --seqs 2 --round-seqs 2 --tune-seqs 2 --bits 4.4 --strides 1 \
     --widths-for $reader --reorder fused -o "$dir/$reader"
   one export "$dir/$reader" -o "$dir/$reader-floats" --dtype f32
@@ -89,6 +89,17 @@ done
 served "$dir/vllm" compressed-tensors
 vllm_takes "$dir/vllm-compressed-tensors"
 served "$dir/gptq" gptq
+served "$dir/mlx" mlx
+
+# MLX: embedding and head too; a bias stands for a zero point.
+quantized "$dir/affine" "2 3 4 5 6 8" --embed-bits 6 --head-bits 3
+served "$dir/affine" mlx
+grep -q '"quantization": ' "$dir/affine-mlx/config.json" || fail "mlx-lm asks for the key quantization"
+run 3 export "$dir/affine" -o "$dir/three" --format mlx --overwrite
+diff -r "$dir/affine-mlx" "$dir/three" || fail "mlx: other files on 3 ranks"
+quantized "$dir/affine" "2 3 4 5 6 8" --grid-kind signed --scale-type bf16 --embed-bits 4 --head-bits 4
+served "$dir/affine" mlx
+grep -q '"dtype": "bfloat16"' "$dir/affine-mlx/config.json" || fail "mlx: signed grids of bf16 scales are not bf16"
 
 # What does not fit: one line with the matrix and the option.
 refuse() { # TEXT FOLDER FORMAT OPTION ...
@@ -102,6 +113,7 @@ refused "lm_head: the scale of row 0 .*--dtype f16\|q_proj.weight: the scale of 
 refuses 3 "asym-gptq.* exists" export "$dir/asym" --format gptq -o "$dir/asym-gptq"
 one quantize "$small" "${blocks[@]}" --embed-bits 8 -o "$dir/embed"
 refuse "embed_tokens.weight .*8 bits and zero points, .* --embed-bits 16" "$dir/embed" compressed-tensors
+refuse "has codes of 7 bits, and MLX takes 2, 3, 4, 5, 6 and 8; .*--widths-for mlx" "$dir/asym" mlx
 refuse "embed_tokens.weight is quantized, and GPTQ .* --embed-bits 16" "$dir/embed" gptq
 quantized "$dir/untied" "each 2 3" --head-bits 16
 refuse "q_proj.weight has 2 bits and .*k_proj.weight 3, and servers make one module of them; .*--widths-for vllm" "$dir/untied" \

@@ -40,4 +40,16 @@ grep -q "transformers: logits differ by" "$dir/said" || fail "transformers did n
 read_by gptq "2 3 4 5 6 7 8" --head-bits 4
 read_by gptq "2 3 4 8" --head-bits 3
 read_by gptq "2 3 4 8" --head-bits 16 --grid-kind signed --scale-type bf16
+
+# mlx-lm may be in another Python: of SHARDBITS_MLX_PYTHON (tools/requirements-mlx.txt).
+mlx=${SHARDBITS_MLX_PYTHON:-$python}
+if $mlx -c 'import mlx_lm' 2>/dev/null; then
+  python=$mlx
+  sed -i 's/"intermediate_size": 224/"intermediate_size": 256/' "$dir/config.json"
+  run 1 synth --config "$dir/config.json" -o "$dir/small" --overwrite
+  read_by mlx "2 3 4 5 6 8" --embed-bits 6 --head-bits 4
+  read_by mlx "2 3 4 5 6 8" --embed-bits 8 --head-bits 3 --grid-kind signed --scale-type bf16
+else
+  echo "left out: $mlx has no mlx-lm (tools/requirements-mlx.txt)"
+fi
 finish
