@@ -26,7 +26,7 @@ function(sb_flags target)
   if(SB_NATIVE)
     target_compile_options(${target} PRIVATE -march=native -mprefer-vector-width=512)
   else()
-    target_compile_options(${target} PRIVATE -march=x86-64-v3)
+    target_compile_options(${target} PRIVATE $<$<BOOL:${SB_MARCH}>:-march=${SB_MARCH}>)
   endif()
   if(SB_SANITIZE)
     # Instrumentation misleads warnings that follow values (format-truncation); in the other builds they are errors.

@@ -9,7 +9,7 @@ die() {
 
 build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libscalapack-openmpi-dev
   libopenblas-openmp-dev libdnnl-dev libzstd-dev libjansson-dev libxxhash-dev"
-test_packages="libcmocka-dev coinor-libcbc-dev zstd zsh python3 python3-venv python3-numpy python3-jinja2 python3-xxhash python3-zstandard procps"
+test_packages="libcmocka-dev coinor-libcbc-dev zstd zsh lua5.4 python3 python3-venv python3-numpy python3-jinja2 python3-xxhash python3-zstandard procps"
 lint_packages="clang-format clang-tidy shellcheck"
 coverage_packages="gcovr"
 fuzz_packages="clang libclang-rt-dev libomp-dev"
