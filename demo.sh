@@ -88,6 +88,5 @@ largest whole number of bits that fits the budget, and leave embedding and LM he
 width at which a byte buys as much as in the layers. All of it is in "all files".
 The results are in $out ($((SECONDS - began)) s); $PWD/$out/report.html shows them in a browser. Your own model, a Hugging Face folder of the Llama family:
 
-  python3 tools/make_tokens.py --help      # your text into a token file
-  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
+  mpirun -n 2 $shardbits quantize MODEL --calib TEXT.txt --bits 3.25 -o OUT
 END

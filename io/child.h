@@ -1,10 +1,10 @@
 /* Another program, run to its end: what it writes to stdout as data, what it writes to stderr as
  * lines.
  *
- * Started by posix_spawn, which does not copy this process: in a process that uses MPI the memory
- * that a network card writes to must not be copied on write, and nothing of ours may run in the
- * child. The child inherits the environment, an empty stdin, the default for all signals, and no
- * open file. Local; called by one thread. */
+ * Started by posix_spawn, which does not copy this process: memory that a network card writes to
+ * for MPI must not become copied on write, and this process waits until the child has its own
+ * program (ibv_fork_init(3) has the reason). The child inherits the environment, an empty stdin,
+ * the default for all signals, and no open file. Local; called by one thread. */
 #ifndef SB_IO_CHILD_H
 #define SB_IO_CHILD_H
 
