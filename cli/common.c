@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -212,6 +213,7 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
                           int argc, char **argv, bool *help) {
   sb_option table[SB_COMMON_MAX];
   usage->common_count = sb_common_options(common, set, table);
+  SB_ASSERT(usage->common_count <= SB_COMMON_MAX);
   usage->common = table;
   sb_status parsed = sb_options_parse(usage, argc, argv, help);
   if (parsed == SB_OK) parsed = check_stdout(usage->command, common);

@@ -67,7 +67,7 @@ enum {
   SB_COMMON_DEVICE = 256,
   SB_COMMON_EVENTS = 512 /* of long commands */
 };
-enum { SB_COMMON_MAX = 18 };
+enum { SB_COMMON_MAX = 32 };
 
 /* The type that matrix products read. */
 static inline sb_compute sb_common_compute(const sb_common *common) {

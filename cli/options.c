@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "cli/nearest.h"
 
-enum { MAX_OPTIONS = 96 };
+enum { MAX_OPTIONS = 128 };
 
 static size_t total(const sb_usage *u) {
   return u->option_count + u->common_count;

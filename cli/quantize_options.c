@@ -1,4 +1,5 @@
 /* The options of quantize, and of plan where these have a part in memory and time. */
+#include "base/check.h"
 #include "base/limits.h"
 #include "cli/quantize_request.h"
 
@@ -406,6 +407,7 @@ size_t sb_quantize_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
   n += search_options(r, set, table + n);
   n += table_options(r, set, table + n);
   n += rounding_options(r, set, table + n);
+  SB_ASSERT(n <= SB_QUANTIZE_OPTIONS_MAX);
   return n;
 }
 

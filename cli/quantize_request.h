@@ -22,7 +22,7 @@ typedef enum sb_quantize_set {
   SB_QUANTIZE_PLANNED, /* memory and time depend on them: the options of `plan` too */
   SB_QUANTIZE_ALL
 } sb_quantize_set;
-enum { SB_QUANTIZE_OPTIONS_MAX = 40 };
+enum { SB_QUANTIZE_OPTIONS_MAX = 64 };
 
 /* Writes the options in `set` into table[SB_QUANTIZE_OPTIONS_MAX], pointing into *request; returns
  * their number. Pure. */
