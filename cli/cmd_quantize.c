@@ -1,4 +1,6 @@
 /* shardbits quantize: the main job. */
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cli/commands.h"
@@ -34,6 +36,9 @@ static sb_status work(sb_quantize_run *u) {
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "out", r->out);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
+  char block[64];
+  snprintf(block, sizeof block, "%zux%zu", r->common.block[0], r->common.block[1]);
+  sb_report_text(u->report, "block", block);
   if (r->size.bytes > 0)
     sb_report_count(u->report, "size", r->size.bytes);
   else

@@ -1,8 +1,10 @@
 /* shardbits quantize, when bits are chosen: rounding and the output folder. */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/trace.h"
@@ -55,6 +57,15 @@ static sb_status fall_back(sb_quantize_run *u) {
   return round_to_nearest(u);
 }
 
+/* Takes errors[layers] over. */
+static void report_errors(const sb_quantize_run *u, double **errors) {
+  json_t *list = u->report ? json_array() : NULL;
+  for (size_t i = 0; list && i < u->model->config.layers; i++)
+    json_array_append_new(list, isfinite((*errors)[i]) ? json_real((*errors)[i]) : json_null());
+  if (list) json_object_set_new(u->report, "layer_errors", list);
+  sb_free(errors);
+}
+
 sb_gptq_options sb_quantize_gptq_options(const sb_quantize_run *u, char checkpoint[SB_PATH_MAX]) {
   const sb_quantize_request *r = u->r;
   if (r->checkpoint) sb_quantize_checkpoint_path(u, "rounded", checkpoint);
@@ -93,9 +104,17 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
   char checkpoint[SB_PATH_MAX];
-  const sb_gptq_options options = sb_quantize_gptq_options(u, checkpoint);
+  sb_gptq_options options = sb_quantize_gptq_options(u, checkpoint);
+  double *errors = NULL;
+  SB_AGREE(u->world,
+           sb_alloc(&errors, u->model->config.layers, sizeof *errors, "errors of layers"));
+  options.layer_errors = errors;
   sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
+  if (status == SB_OK)
+    report_errors(u, &errors);
+  else
+    sb_free(&errors);
   if (status == SB_ERR_NUMERIC) return fall_back(u);
   SB_TRY(status);
   if (stats.resumed + stats.resumed_tables > 0)

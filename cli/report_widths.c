@@ -38,6 +38,14 @@ static json_t *means_of(const sb_model *m, const sb_width_cell *cells,
   return mean;
 }
 
+static json_t *noise_of(const sb_model *m, const sb_width_cell *cells) {
+  json_t *noise = json_array();
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    json_array_append_new(
+        noise, json_real(sb_width_cells_noise(&cells[layer * SB_ROLE_COUNT], SB_ROLE_COUNT)));
+  return noise;
+}
+
 static json_t *by_role(const sb_model *m, const sb_width_cell *cells) {
   json_t *roles = json_array(), *weights = json_array(), *counts = json_object();
   bool has[SB_ROLE_COUNT] = {false};
@@ -53,8 +61,8 @@ static json_t *by_role(const sb_model *m, const sb_width_cell *cells) {
       json_array_append_new(list, json_integer((json_int_t)sum.weights[b]));
     json_object_set_new(counts, sb_role_name((sb_role)role), list);
   }
-  return json_pack("{s:o, s:o, s:o, s:o}", "roles", roles, "weights", weights, "mean",
-                   means_of(m, cells, has), "weights_by_bits", counts);
+  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "roles", roles, "weights", weights, "mean",
+                   means_of(m, cells, has), "noise", noise_of(m, cells), "weights_by_bits", counts);
 }
 
 static json_t *rows_of(const sb_width_picture *p, const float *cells) {

@@ -11,6 +11,7 @@
  *   "roles":           names of the layers' matrices, in stored order; experts count as one
  *   "weights":         weights of each in all layers, as "roles"
  *   "mean":            [layer][role], mean width; null where a layer has no such matrix
+ *   "noise":           [layer], mean of 4^-width over its weights
  *   "weights_by_bits": {role: [weights at 1, ..., 8 bits]}, of all layers
  *   "picture":         {"layer", "matrix", "shape": [rows, columns], "reordered", "stored",
  *                      "source"}: the matrix whose widths vary most, at most 64 x 64 cells

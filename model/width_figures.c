@@ -36,6 +36,17 @@ double sb_width_cell_mean(const sb_width_cell *cell) {
   return all ? sum / (double)all : 0;
 }
 
+double sb_width_cells_noise(const sb_width_cell *cells, size_t count) {
+  uint64_t all = 0;
+  double sum = 0;
+  for (size_t i = 0; i < count; i++)
+    for (unsigned b = 1; b <= 8; b++) {
+      all += cells[i].weights[b];
+      sum += (double)cells[i].weights[b] / (double)(UINT64_C(1) << 2 * b);
+    }
+  return all ? sum / (double)all : 0;
+}
+
 /* ---- the picture ---- */
 
 static double variance(const sb_model *m, const sb_matrix *matrix) {

@@ -19,6 +19,10 @@ void sb_width_cells(const sb_model *model, sb_width_cell *cells);
 uint64_t sb_width_cell_weights(const sb_width_cell *cell);
 double sb_width_cell_mean(const sb_width_cell *cell);
 
+/* Mean of 4^-width over the weights of `count` cells (0 for none): how the error of uniform
+ * quantization falls with the width, a quarter for each bit. */
+double sb_width_cells_noise(const sb_width_cell *cells, size_t count);
+
 enum { SB_PICTURE_SIDE = 64 };
 
 /* A matrix cut into rows x cols cells that are as equal as whole rows and columns of it allow: cell

@@ -153,3 +153,14 @@ sb_status sb_layerwise_advance(sb_layerwise *l, const sb_device_layer *prepared,
   if (!l->host) return SB_OK;
   return w->backend->op->download(w->backend, w->stream, host_place(l, s), x, sequence_bytes(l));
 }
+
+const void *sb_layerwise_observed(const sb_layerwise *l) {
+  return l->output_dev;
+}
+
+sb_status sb_layerwise_state(sb_layerwise *l, size_t s, const void **state_dev) {
+  void *x;
+  SB_TRY(bring(l, s, &x));
+  *state_dev = x;
+  return SB_OK;
+}

@@ -54,4 +54,10 @@ sb_status sb_layerwise_observe(sb_layerwise *layerwise, const sb_device_layer *p
  * on the stream. */
 sb_status sb_layerwise_advance(sb_layerwise *layerwise, const sb_device_layer *prepared, size_t s);
 
+/* On the device, [T, hidden] activations: what the last sb_layerwise_observe made. */
+const void *sb_layerwise_observed(const sb_layerwise *layerwise);
+/* *state_dev = the activations of sequence s < local, until the next call about another. Local;
+ * queues on the stream. */
+sb_status sb_layerwise_state(sb_layerwise *layerwise, size_t s, const void **state_dev);
+
 #endif

@@ -1,10 +1,12 @@
 #include "plan/round.h"
 
+#include "base/dtype.h"
 #include "base/memory.h"
 #include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
 #include "quant/gptq.h"
 #include "quant/gptq_tables.h"
+#include "quant/layer_errors.h"
 #include "quant/round_stack.h"
 
 /* Sums over the inputs (n channels) and matrices (rows x n) of the whole model. */
@@ -48,7 +50,9 @@ static void count_memory(const sb_plan_basis *b, sb_plan_round *out) {
       (double)sb_layerwise_bytes(&wave, s->reorder == SB_REORDER_INDEXED, b->coded_embedding) +
       sb_plan_attention_bytes(b, false) +
       (double)sb_gptq_transform_bytes(s->blocking.code_kind, &b->backend, s->seqlen,
-                                      b->sizes.layer.widest);
+                                      b->sizes.layer.widest) +
+      (double)sb_layer_errors_bytes(out->local, s->seqlen, s->arch->config.hidden,
+                                    sb_dtype_size(b->backend.act));
   sb_backend types = b->backend;
   const sb_moments_setup moments = {.backend = &types,
                                     .seqlen = s->seqlen,

@@ -1,5 +1,6 @@
 #include "quant/gptq.h"
 
+#include <math.h>
 #include <xxhash.h>
 
 #include "base/clock.h"
@@ -16,6 +17,7 @@
 #include "quant/gptq_input.h"
 #include "quant/gptq_pivots.h"
 #include "quant/gptq_tables.h"
+#include "quant/layer_errors.h"
 #include "quant/moments.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
@@ -30,6 +32,7 @@ typedef struct work {
   void *transformed_dev; /* [T, widest input] operands: an input in transformed coordinates, or NULL
                             on grids */
   sb_gptq_input rounding;
+  sb_layer_errors errors;         /* its `local` is 0 where nobody asks */
   size_t layer, seqlen;           /* at hand; tokens of a sequence */
   size_t most_local;              /* sequences of the rank that has most */
   sb_key key;                     /* of the checkpoint */
@@ -70,14 +73,15 @@ static sb_status observe(work *w, size_t s) {
   SB_TRY(sb_layerwise_observe(w->sequences, w->full, s, &hooks));
   SB_TRY(w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences)));
   w->stats->forward_seconds += sb_now() - start - (w->stats->moment_seconds - before);
-  return SB_OK;
+  return s < w->errors.local ? sb_layer_errors_observed(&w->errors, s) : SB_OK;
 }
 
 /* Sequence s through the layer as it was rounded. */
 static sb_status advance(work *w, size_t s) {
   SB_SPAN_INTO(&w->stats->forward_seconds, SB_TRACE_COMPUTE, "advance sequence", s);
   SB_TRY(sb_layerwise_advance(w->sequences, w->coded_layer, s));
-  return w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences));
+  SB_TRY(w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences)));
+  return s < w->errors.local ? sb_layer_errors_advanced(&w->errors, s) : SB_OK;
 }
 
 /* Collective. */
@@ -95,16 +99,15 @@ static sb_status collect(work *w, size_t layer_index, const void *image) {
   return SB_OK;
 }
 
-/* The sequences through the layer as it is now. Collective. */
-static sb_status go_through(work *w, size_t layer_index) {
+/* The first `count` of this rank's sequences through the layer as it is now. Collective. */
+static sb_status go_through(work *w, size_t layer_index, size_t count) {
   SB_SPAN(SB_TRACE_PHASE, "go through layer", layer_index);
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->coded->store, group, &image));
   const sb_stream stream = sb_layerwise_stream(w->sequences);
   sb_status status = sb_device_layer_load(w->coded_layer, stream, layer_index, image);
-  for (size_t s = 0; status == SB_OK && s < sb_layerwise_local(w->sequences); s++)
-    status = advance(w, s);
+  for (size_t s = 0; status == SB_OK && s < count; s++) status = advance(w, s);
   if (status == SB_OK)
     status = w->backend->op->sync(w->backend, stream); /* the image is given back */
   SB_AGREE(w->source->world, status);
@@ -236,6 +239,9 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                 .fitted = w->options->fitted,
                                 .refine = passes(w)};
   SB_AGREE(world, prepare_transform(w));
+  if (w->options->layer_errors)
+    SB_AGREE(world, sb_layer_errors_create(world, w->backend, w->sequences, w->seqlen,
+                                           w->source->config.hidden, &w->errors));
   SB_AGREE(world, sb_device_layer_create(w->source, w->backend, false, &w->full));
   w->rounding.layer = w->full;
   return sb_world_agree(world,
@@ -284,9 +290,16 @@ static sb_status make_key(work *w, const sb_sequences *calibration) {
  * it has all. Collective. */
 static sb_status run_layers(work *w) {
   const size_t layers = w->source->config.layers, done = w->stats->resumed;
+  double *errors = w->options->layer_errors;
+  for (size_t layer = 0; errors && layer < layers; layer++) errors[layer] = NAN;
   for (size_t layer = 0; layer < layers && done < layers; layer++) {
     if (layer >= done) SB_TRY(round_layer(w, layer));
-    if (layer + 1 < layers) SB_TRY(go_through(w, layer));
+    if (layer + 1 < layers) SB_TRY(go_through(w, layer, sb_layerwise_local(w->sequences)));
+    if (errors && layer >= done) {
+      /* behind the last layer nobody waits for the others */
+      if (layer + 1 == layers) SB_TRY(go_through(w, layer, w->errors.local));
+      SB_TRY(sb_layer_errors_of_layer(&w->errors, &errors[layer]));
+    }
     if (layer >= done)
       sb_tick(sb_ticker_of_part(&w->part), (double)(layer + 1 - done) / (double)(layers - done));
   }
@@ -348,6 +361,7 @@ static void release(work *w) {
   w->stats->refine_seconds += w->rounding.refine_seconds;
   sb_gptq_checkpoint_close(&w->checkpoint);
   sb_moments_free(&w->moments);
+  sb_layer_errors_free(&w->errors);
   w->backend->op->free(w->backend, w->transformed_dev);
   sb_device_layer_free(&w->full);
   sb_device_layer_free(&w->coded_layer);

@@ -34,11 +34,13 @@ typedef struct sb_gptq_options {
   const sb_table_stats *tables; /* finished, of the whole moments: by which coded tables are
                                    rounded; or NULL, and they are rounded to nearest */
   const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
-  size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
-  float *pivots;      /* [arch.channels] of the inputs of all layers, as importance: filled with
-                         what feedback leaves of an error (quant/gptq_pivots.h); or NULL. Layers
-                         that a checkpoint has leave it as it is */
-  sb_ticker ticker;   /* told the share of the weights that is done */
+  size_t input_bytes;   /* for inputs of sequences kept at a time, where factors are distributed */
+  float *pivots;        /* [arch.channels] of the inputs of all layers, as importance: filled with
+                           what feedback leaves of an error (quant/gptq_pivots.h); or NULL. Layers
+                           that a checkpoint has leave it as it is */
+  double *layer_errors; /* [layers]: filled with the error of each (quant/layer_errors.h), NaN for
+                           layers that a checkpoint has; or NULL. Equal on all ranks */
+  sb_ticker ticker;     /* told the share of the weights that is done */
 } sb_gptq_options;
 
 typedef struct sb_gptq_stats {

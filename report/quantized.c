@@ -254,6 +254,7 @@ void sb_section_quantize(sb_page *p, const sb_run *run, bool open) {
   heat(p, w);
   histogram(p, w);
   pictures(p, json_object_get(w, "picture"));
+  sb_section_errors(p, run->json);
   search(p, run->json);
   tuning(p, json_object_get(run->json, "tune"));
   sb_section_phases(p, run->json);

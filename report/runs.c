@@ -194,10 +194,13 @@ static void name_series(sb_run *run) {
   const bool uniform = strcmp(method, "rtn") == 0;
   const bool reordered = reorder[0] && strcmp(reorder, "none") != 0;
   const bool other_codes = codes[0] && strcmp(codes, "grid") != 0;
-  snprintf(run->series, sizeof run->series, "%.20s%s%.20s%s%.20s%s%.20s",
+  const char *block = sb_run_text(run->json, "block");
+  const bool other_block = !uniform && block[0] && strcmp(block, "128x128") != 0;
+  snprintf(run->series, sizeof run->series, "%.20s%s%.20s%s%.20s%s%.12s%s%.12s",
            uniform ? "uniform" : method, uniform ? ", " : "",
            uniform ? sb_run_text(run->json, "quantizer") : "", reordered ? ", reordered " : "",
-           reordered ? reorder : "", other_codes ? ", " : "", other_codes ? codes : "");
+           reordered ? reorder : "", other_codes ? ", " : "", other_codes ? codes : "",
+           other_block ? ", blocks of " : "", other_block ? block : "");
 }
 
 /* The folder's or the file's name; where two are the same, the number of the file behind it. */

@@ -18,6 +18,8 @@ void sb_section_reorder(sb_page *page, const sb_run *run);
 void sb_section_training(sb_page *page, const sb_runs *runs);
 /* A profile: errors of low precisions by layer and linear. */
 void sb_section_profile(sb_page *page, const sb_run *run);
+/* Errors of the layers of a run of quantize, predicted and measured. */
+void sb_section_errors(sb_page *page, const json_t *json);
 /* Seconds and memory of the phases of a run of any command (cli/report_json.h, "phases"). */
 void sb_section_phases(sb_page *page, const json_t *json);
 

@@ -23,15 +23,17 @@ static void check_cells(const sb_model *m) {
       const sb_width_cell *cell =
           &cells[layer * SB_ROLE_COUNT + sb_arch_matrix(&m->arch, layer, which)->role];
       uint64_t counts[9] = {0};
-      double sum = 0;
+      double sum = 0, noise = 0;
       for (size_t r = 0; r < matrix->tiling.rows; r++)
         for (size_t c = 0; c < matrix->tiling.cols; c++) {
           counts[width_at(m, matrix, r, c)]++;
           sum += width_at(m, matrix, r, c);
+          noise += pow(4, -(double)width_at(m, matrix, r, c));
         }
       const double weights = (double)(matrix->tiling.rows * matrix->tiling.cols);
       for (unsigned b = 0; b <= 8; b++) EXPECT(cell->weights[b] == counts[b]);
       EXPECT(fabs(sb_width_cell_mean(cell) - sum / weights) < 1e-12);
+      EXPECT(fabs(sb_width_cells_noise(cell, 1) - noise / weights) < 1e-12);
       all += sb_width_cell_weights(cell);
     }
   EXPECT(all == m->arch.linear_parameters);

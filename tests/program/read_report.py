@@ -1,5 +1,6 @@
 """read_report.py PAGE JSON...: reads a report as XML, which is stricter than HTML, and looks its numbers up in the runs' JSON."""
 import json
+import math
 import sys
 import xml.etree.ElementTree as xml
 
@@ -109,6 +110,18 @@ def mean_of(rows):
 
 assert abs(mean_of(picture["stored"]) - mean_of(picture["source"])) < 0.005
 assert picture["stored"] != picture["source"]
+
+# Errors of layers: those measured, and what widths alone say, with the same mean logarithm.
+shown = {}
+for tr in list(figures["Error a layer, predicted and measured"][0].iter("tr"))[1:]:
+    shown.setdefault(words(tr[0]), []).append(words(tr[2]))
+assert shown["measured"] == ["%.6g" % e for e in run["layer_errors"]] and all(0 < e < 1 for e in run["layer_errors"])
+predicted = [float(v) for v in shown["predicted by widths alone"]]
+assert len(predicted) == len(widths["noise"])
+for i, noise in enumerate(widths["noise"]):
+    assert abs(predicted[i] / predicted[0] - noise / widths["noise"][0]) < 1e-4 * noise / widths["noise"][0]
+logs = [sum(math.log(v) for v in values) for values in (predicted, run["layer_errors"])]
+assert abs(logs[0] - logs[1]) < 1e-4, logs
 
 # The search and the phases.
 steps = [tr for tr in figures["The search"][0].iter("tr")][1:]

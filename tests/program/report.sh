@@ -24,6 +24,43 @@ for ranks in 1 3; do
   cmp "$dir/page.html" "$dir/again" || fail "other bytes on $ranks ranks"
 done
 
+# Training: 1000 steps are drawn as 334 means of up to three. A profile: errors of one precision in two layers.
+/usr/bin/python3 - "$dir" <<'END' || fail "files of training"
+import json, sys
+with open(sys.argv[1] + "/events.jsonl", "w") as file:
+    for step in range(1, 1001):
+        file.write(json.dumps({"event": "step", "step": step, "loss": 8 / (1 + step / 100)}) + "\n")
+    file.write(json.dumps({"event": "eval", "step": 1000, "loss": 1.25, "perplexity": 3.5}) + "\n")
+train = {"program": "shardbits", "command": "train", "ranks": 2, "model": "m", "precision": "bf16 <b>", "step": 1000, "loss": 0.7273, "seconds": 61}
+json.dump(train, open(sys.argv[1] + "/train.json", "w"))
+linear = lambda layer, error: {"name": "model.layers.%d.mlp.up_proj.weight" % layer, "layer": layer, "precisions": {"nvfp4": {
+    "rel_error": error, "exact": {"all": {"loss": 0, "weight": error / 2}}, "truth": {"loss": 0, "weight": error / 4}}}}
+json.dump({"format": "shardbits-profile", "step": 7, "precisions": ["nvfp4"], "linears": [linear(0, 0.125), linear(1, 0.25)]},
+          open(sys.argv[1] + "/profile.json", "w"))
+END
+run 1 report "$dir/train.json" "$dir/events.jsonl" -o "$dir/training.html"
+run 1 report "$dir/profile.json" -o "$dir/profile.html"
+/usr/bin/python3 - "$dir" <<'END' || fail "pages of training"
+import sys, xml.etree.ElementTree as xml
+def figures(name):
+    root = xml.fromstring(open(sys.argv[1] + name, encoding="utf-8").read().split("\n", 1)[1])
+    words = lambda e: "".join(e.itertext())
+    return root, {words(f.find("h4")): [[words(td) for td in tr] for tr in f.iter("tr")][1:] for f in root.iter("figure")}
+root, found = figures("/training.html")
+assert any("bf16 <b>" == "".join(td.itertext()) for td in root.iter("td"))
+loss = found["Training loss"]
+assert len(loss) == 334, len(loss)
+expected = sum(8 / (1 + step / 100) for step in (1, 2, 3)) / 3
+assert float(loss[0][1]) == 2 and abs(float(loss[0][2]) - expected) < 1e-5 * expected, loss[0]
+assert loss[-1][1:] == ["1000", "%.6g" % (8 / 11)], loss[-1]
+assert found["Held-out loss"] == [["events.jsonl", "1000", "1.25"]], found["Held-out loss"]
+root, found = figures("/profile.html")
+assert found["Errors of nvfp4"] == [["0", "0.125"], ["1", "0.25"]], found
+assert found["Error a layer with nvfp4, predicted and measured"] == [
+    ["predicted", "0", "0.0625"], ["predicted", "1", "0.125"], ["measured", "0", "0.03125"], ["measured", "1", "0.0625"]], found
+END
+refuses 1 'make two' report "$dir/train.json" "$dir/ours.json" -o "$out"
+
 echo '{"program": "other"}' >"$dir/other.json"
 run 1 plan "$tiny" --json "$dir/plan.json"
 refused 'no result of shardbits' report "${all[@]}" "$dir/other.json" -o "$out"

@@ -28,7 +28,7 @@ static const kind kinds[] = {{"gqa-tied", {16, 32, SB_GRID_ASYMMETRIC}, 0, false
                              {"gqa-tied", {24, 48, SB_TRELLIS_12}, 0, false},
                              {"mha-untied", {16, 32, SB_GRID_SIGNED_BF16}, 2, true}};
 enum { TRELLIS = 3 };
-enum { KINDS = sizeof kinds / sizeof *kinds, TOKENS = 48 };
+enum { KINDS = sizeof kinds / sizeof *kinds, TOKENS = 48, MOST_LAYERS = 8 };
 
 static sb_gptq_options options_of(const kind *k, const char *checkpoint) {
   return (sb_gptq_options){.damping = 0.01,
@@ -66,14 +66,22 @@ static void same_on_any_ranks(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
     rounding mine, all;
-    const sb_gptq_options options = options_of(&kinds[i], NULL);
+    double errors[2][MOST_LAYERS];
+    sb_gptq_options options = options_of(&kinds[i], NULL);
     open_source(&mine, &kinds[i], NULL, 7);
     open_source(&all, &kinds[i], world_alone(), 7);
+    EXPECT(mine.source.model->config.layers <= MOST_LAYERS);
     uint8_t *bits = malloc(mine.source.model->blocks);
     memcpy(bits, mine.source.model->bits, mine.source.model->blocks);
+    options.layer_errors = errors[0];
     EXPECT_OK(round_it(&mine, &options));
+    options.layer_errors = errors[1];
     EXPECT_OK(round_it(&all, &options));
     EXPECT(units_equal(mine.coded, all.coded));
+    for (size_t layer = 0; layer < mine.source.model->config.layers; layer++) {
+      EXPECT(errors[0][layer] > 0 && errors[0][layer] < 1);
+      EXPECT(errors[0][layer] == errors[1][layer]);
+    }
     EXPECT(memcmp(mine.coded->bits, bits, mine.coded->blocks) == 0);
     EXPECT(memcmp(mine.source.model->bits, bits, mine.source.model->blocks) == 0);
     EXPECT(mine.stats.factor == SB_FACTOR_REPLICATED && mine.stats.resumed == 0);
@@ -199,6 +207,57 @@ static void less_error_than_to_nearest(void **state) {
   all_ranks_passed();
 }
 
+/* What layer 0 of `model` makes of sequence s, [TOKENS, hidden]. */
+static void output_of_first_layer(golden *g, sb_model *model, sb_layerwise *sequences, size_t s,
+                                  float *out) {
+  sb_device_layer *layer = NULL;
+  load_first_layer(g, model, &layer);
+  EXPECT_OK(sb_layerwise_observe(sequences, layer, s, &(sb_layer_hooks){0}));
+  memcpy(out, sb_layerwise_observed(sequences), TOKENS * model->config.hidden * sizeof *out);
+  EXPECT_OK(sb_store_release(model->store, model->layer_first));
+  sb_device_layer_free(&layer);
+}
+
+/* The error of layer 0, against loops over the outputs of both versions of it. */
+static void error_of_a_layer(void **state) {
+  (void)state;
+  rounding r;
+  double errors[MOST_LAYERS], added = 0, changed = 0;
+  sb_gptq_options options = options_of(&kinds[0], NULL);
+  sb_layerwise *sequences = NULL;
+  uint8_t *bits = NULL;
+  options.layer_errors = errors;
+  open_source(&r, &kinds[0], world_alone(), 7);
+  EXPECT_OK(round_it(&r, &options));
+  golden *g = &r.source;
+  const size_t count = TOKENS * g->model->config.hidden;
+  float *y[2] = {malloc(count * sizeof **y), malloc(count * sizeof **y)};
+  EXPECT_OK(sb_model_lift_bits(g->model, &bits));
+  EXPECT_OK(sb_layerwise_create(g->model, g->backend, &g->sequences, &sequences));
+  EXPECT_OK(sb_layerwise_embed(sequences, g->model));
+  EXPECT(sb_layerwise_local(sequences) == 2);
+  for (size_t s = 0; s < 2; s++) {
+    const void *state_dev;
+    output_of_first_layer(g, g->model, sequences, s, y[0]);
+    output_of_first_layer(g, r.coded, sequences, s, y[1]);
+    EXPECT_OK(sb_layerwise_state(sequences, s, &state_dev));
+    const float *x = state_dev;
+    for (size_t i = 0; i < count; i++) {
+      added += pow((double)y[0][i] - (double)x[i], 2);
+      changed += pow((double)y[1][i] - (double)y[0][i], 2);
+    }
+  }
+  EXPECT(changed > 0);
+  /* sums in another order, in double */
+  EXPECT(fabs(errors[0] - changed / added) < 1e-9 * errors[0]);
+  sb_model_return_bits(g->model, &bits);
+  sb_layerwise_free(&sequences);
+  free(y[0]);
+  free(y[1]);
+  close_rounding(&r);
+  all_ranks_passed();
+}
+
 /* ---- checkpoints ---- */
 
 /* Sets "groups" of the checkpoint. Collective. */
@@ -313,6 +372,7 @@ static void other_files_are_refused(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(same_on_any_ranks), cmocka_unit_test(less_error_than_to_nearest),
-    cmocka_unit_test(cut_off_runs_go_on), cmocka_unit_test(other_files_are_refused)};
+    cmocka_unit_test(same_on_any_ranks), cmocka_unit_test(error_of_a_layer),
+    cmocka_unit_test(less_error_than_to_nearest), cmocka_unit_test(cut_off_runs_go_on),
+    cmocka_unit_test(other_files_are_refused)};
 RANKS_MAIN(tests)
