@@ -1,5 +1,6 @@
 """A stand-in for Hugging Face's tokenizers, as far as tools/make_tokens.py asks for it, so that the way of text into the
-program is tested where that package is not: a token is a byte plus 256. tokenizer.json says {"vocab": N, "bos": ID, "sleep": SECONDS}."""
+program is tested where that package is not: a token is a byte plus 256, or
+plus "offset". tokenizer.json says {"vocab": N, "added": N, "bos": ID, "offset": N, "sleep": SECONDS}."""
 import json
 import os
 import time
@@ -36,4 +37,4 @@ class Tokenizer:
                 f.write(str(os.getpid()))
             time.sleep(self.said["sleep"])
         bos = [self.said["bos"]] if add_special_tokens and "bos" in self.said else []
-        return [types.SimpleNamespace(ids=bos + [b + 256 for b in text.encode()]) for text in texts]
+        return [types.SimpleNamespace(ids=bos + [b + self.said.get("offset", 256) for b in text.encode()]) for text in texts]
