@@ -73,6 +73,9 @@ sb_status sb_quantize_allocate(sb_quantize_run *run);
 /* Says what a search begins with, and begins to count its work anew. Local. */
 void sb_quantize_begin_search(const sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);
+/* Adds a step of a search, an object with "seconds", which is taken over, to the report and tells
+ * of it (cli/follow.h). Local. */
+void sb_quantize_tell_step(const sb_quantize_run *run, json_t *step);
 /* The same in trellis codes (alloc/allocate_trellis.h); leaves run->rounded. */
 sb_status sb_quantize_search_trellis(sb_quantize_run *run);
 /* Options of compensated rounding, and the name of its checkpoint, which they point to. Pure. */

@@ -17,13 +17,14 @@ static const char *loss_name(const sb_quantize_run *u) {
   return u->r->estimator == SB_ESTIMATOR_DIVERGENCE ? "divergence" : "loss";
 }
 
-/* The step's own seconds make room for those of the run, which every event has. */
-static void tell(json_t *said) {
-  json_t *members = json_copy(said);
+void sb_quantize_tell_step(const sb_quantize_run *u, json_t *step) {
+  /* the step's own seconds make room for those of the run, which every event has */
+  json_t *members = json_copy(step);
   json_object_set(members, "took", json_object_get(members, "seconds"));
   json_object_del(members, "seconds");
   sb_follow_event("search_step", members);
-  json_decref(said);
+  if (u->steps) json_array_append(u->steps, step);
+  json_decref(step);
 }
 
 static void on_step(void *context, const sb_search_step *step, double effective_bits) {
@@ -38,14 +39,12 @@ static void on_step(void *context, const sb_search_step *step, double effective_
         "  step %2d  trade  %s %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
         step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
         (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
-  json_t *said =
-      json_pack("{s:i, s:s, s:o, s:f, s:I, s:I, s:b, s:f}", "step", step->step, "kind",
-                step->path ? "path" : "trade", "loss",
-                isfinite(step->loss) ? json_real(step->loss) : json_null(), "effective_bits",
-                effective_bits, "raised", (json_int_t)step->raised, "cut", (json_int_t)step->cut,
-                "accepted", step->accepted, "seconds", step->seconds);
-  if (u->steps) json_array_append(u->steps, said);
-  tell(said);
+  sb_quantize_tell_step(u, json_pack("{s:i, s:s, s:o, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
+                                     "kind", step->path ? "path" : "trade", "loss",
+                                     isfinite(step->loss) ? json_real(step->loss) : json_null(),
+                                     "effective_bits", effective_bits, "raised",
+                                     (json_int_t)step->raised, "cut", (json_int_t)step->cut,
+                                     "accepted", step->accepted, "seconds", step->seconds));
   u->step = step->step + 1;
 }
 

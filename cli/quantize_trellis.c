@@ -19,11 +19,9 @@ static void on_candidate(void *context, sb_candidate candidate, const sb_candida
   sb_progress_end();
   sb_log_line("  %-8s %s %.4f  at %.4f effective bits  %.1f s", sb_candidate_names[candidate],
               loss_name(u), c->loss, c->effective_bits, c->seconds);
-  if (u->steps)
-    json_array_append_new(u->steps,
-                          json_pack("{s:s, s:o, s:f, s:f}", "kind", sb_candidate_names[candidate],
-                                    "loss", isfinite(c->loss) ? json_real(c->loss) : json_null(),
-                                    "effective_bits", c->effective_bits, "seconds", c->seconds));
+  sb_quantize_tell_step(u, json_pack("{s:s, s:o, s:f, s:f}", "kind", sb_candidate_names[candidate],
+                                     "loss", isfinite(c->loss) ? json_real(c->loss) : json_null(),
+                                     "effective_bits", c->effective_bits, "seconds", c->seconds));
 }
 
 static void on_pass(void *context, const char *what) {

@@ -9,7 +9,7 @@
 #include "report/chart.h"
 #include "report/sections.h"
 
-enum { ROLES = 64, LAYERS = 4096, SIDE = 256, STEPS = 4096 };
+enum { ROLES = 64, LAYERS = 4096, SIDE = 256, STEPS = 4096, CANDIDATES = 8 };
 
 /* ---- widths by layer and matrix ---- */
 
@@ -183,7 +183,7 @@ static void pictures(sb_page *p, const json_t *picture) {
 
 /* ---- the search and what follows ---- */
 
-static void search(sb_page *p, const json_t *json) {
+static void steps_of(sb_page *p, const json_t *json) {
   const json_t *steps = json_object_get(json, "search");
   const size_t count = sb_min_size(json_array_size(steps), STEPS);
   static double x[2][STEPS], y[2][STEPS];
@@ -202,7 +202,6 @@ static void search(sb_page *p, const json_t *json) {
              sb_run_real(step, "effective_bits"));
     note_list[back][at] = notes[i];
   }
-  if (count < 2) return;
   for (int s = 0; s < 2; s++) {
     series[s].x = x[s];
     series[s].y = y[s];
@@ -220,6 +219,40 @@ static void search(sb_page *p, const json_t *json) {
           .level = NAN,
           .count = series[1].count > 0 ? 2 : 1,
           .series = series});
+}
+
+/* Of trellis codes: whole maps that were tried, not steps. */
+static void candidates_of(sb_page *p, const json_t *json) {
+  const json_t *steps = json_object_get(json, "search");
+  const char *names[CANDIDATES], *shown[CANDIDATES];
+  char texts[CANDIDATES][64];
+  double values[CANDIDATES];
+  const size_t count = sb_min_size(json_array_size(steps), CANDIDATES);
+  for (size_t i = 0; i < count; i++) {
+    const json_t *step = json_array_get(steps, i);
+    names[i] = sb_run_text(step, "kind");
+    values[i] = fmax(sb_run_real(step, "loss"), 0);
+    snprintf(texts[i], sizeof texts[i], "%.5g, %.4g bits", sb_run_real(step, "loss"),
+             sb_run_real(step, "effective_bits"));
+    shown[i] = texts[i];
+  }
+  sb_chart_bars(p, &(sb_bar_chart){.title = "The search",
+                                   .about = "Loss of the bit maps that were tried, rounded, on the "
+                                            "calibration sequences: the least was taken.",
+                                   .value_name = "Loss",
+                                   .count = count,
+                                   .names = names,
+                                   .values = values,
+                                   .shown = shown});
+}
+
+static void search(sb_page *p, const json_t *json) {
+  const json_t *steps = json_object_get(json, "search");
+  if (json_array_size(steps) < 2) return;
+  if (isfinite(sb_run_real(json_array_get(steps, 0), "step")))
+    steps_of(p, json);
+  else
+    candidates_of(p, json);
 }
 
 static void tuning(sb_page *p, const json_t *tune) {

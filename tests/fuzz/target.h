@@ -49,7 +49,8 @@ typedef struct fuzz_target {
   X(optimizer_file)                                                                                \
   X(run_state)                                                                                     \
   X(output)                                                                                        \
-  X(policy)
+  X(policy)                                                                                        \
+  X(report)
 
 #define FUZZ_DECLARE(name) extern const fuzz_target fuzz_##name;
 FUZZ_TARGETS(FUZZ_DECLARE)
