@@ -92,7 +92,7 @@ def load(module, packages, may_install):
             return importlib.import_module(module)
         except (Failure, ImportError) as e:
             reason = "pip: %s" % e
-    raise Failure("the Python package %s is missing (%s); install it: %s -m pip install %s"
+    raise Failure("the Python package %s is missing (%s); where pip has a network: %s -m pip install %s"
                   % (packages[0], reason, sys.executable, packages[0]))
 
 

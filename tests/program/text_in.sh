@@ -118,7 +118,7 @@ echo '{}' >"$m/tokenizer.json" && no 'tokenizer.json: not a tokenizer: no vocabu
 rm "$m/tokenizer.json" && no 'a.txt: is text, and .*tokenizer.json is not there' a.txt
 echo '{"vocab": 2048}' >"$m/tokenizer.json"
 mkdir "$dir/hidden"
-PYTHONPATH=$dir/hidden no 'the Python package tokenizers is missing (.*); install it: /usr/bin/python3 -m pip install tokenizers' a.txt
+PYTHONPATH=$dir/hidden no 'the Python package tokenizers is missing (.*); where pip has a network: /usr/bin/python3 -m pip install tokenizers' a.txt
 touch "$dir/file"
 refuses 3 'file/x: cannot be made for the tokens of .*a.txt (Not a directory); choose a folder by --token-cache' \
   eval "$m" --tokens "$dir/a.txt" --token-cache "$dir/file/x"
