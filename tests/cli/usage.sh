@@ -59,6 +59,8 @@ wrong 2 'synth: --config FILE is missing' synth -o o
 wrong 2 'synth: --dtype fp8: expected one of f32, f16, bf16' synth --config c -o o --dtype fp8
 wrong 2 'export: --out DIR is missing' export o
 wrong 2 'bench: unexpected argument n; usage: shardbits bench .MODEL. .options.' bench m n
+wrong 2 'completion: SHELL fish: bash or zsh is expected' completion fish
+wrong 2 'completion: SHELL is missing' completion
 wrong 2 'bench: --rounds 0: a whole number from 1 to 1000' bench --rounds 0
 wrong 2 'plan: --quantizer none: expected one of rtn, gptq' plan m --quantizer none
 wrong 1 "$dir/none.json: cannot be" bench "$dir/none.json" --rounds 1 --folder "$dir/none"
@@ -69,6 +71,8 @@ wrong 1 "$dir: is a folder" inspect "$dir" --json "$dir"
 right '^shardbits [0-9]*\.[0-9]*\.[0-9]*$' --version
 right '^commands:$' --help
 right '^  quantize  *find the bits' help
+right '^complete -F _shardbits shardbits$' completion bash
+right '^#compdef shardbits$' completion zsh
 right '^usage: shardbits inspect PATH' inspect --help
 right '^usage: shardbits plan MODEL' help plan
 right '^usage: shardbits synth --config FILE' synth --help
