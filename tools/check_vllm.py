@@ -172,7 +172,7 @@ def check(folder, args):
                                 + ", ".join(f"{m} {s[0] if s else 16} bits" for m, s in {**own, "all": scheme}.items()))
                 continue
             if args.sglang:
-                check_marlin(prefix, members, scheme, [sizes[m] for m in members], args.tensor_parallel)
+                check_marlin(prefix, members, scheme, [sizes[m] for m in members], args.tensor_parallel, isinstance(reader, CompressedTensors))
             for m in members:
                 check_module(reader, found, prefix + m, scheme, sizes[m], args, dtype)
             schemes += scheme is not None
@@ -180,16 +180,18 @@ def check(folder, args):
     return schemes
 
 
-def check_marlin(prefix, members, scheme, sizes, parts):
+def check_marlin(prefix, members, scheme, sizes, parts, compressed):
     """SGLang's kernel."""
-    bits, group, _ = scheme or (16, None, False)
+    bits, group, zeros = scheme or (16, None, False)
     cut = members[0] in ROW_PARALLEL
     rows, cols = sum(n for n, _ in sizes) // (1 if cut else parts), sizes[0][1] // (parts if cut else 1)
     name = prefix + ",".join(members)
     if bits not in (4, 8) or group not in (None, 32, 64, 128):
         breaches.append(f"{name}: {bits} bits in groups of {group}, SGLang takes 4 and 8 in groups of 32, 64, 128 or a row")
+    elif zeros and compressed and bits == 8:
+        breaches.append(f"{name}: zero points of 8 bits, SGLang's kernel has those of 4")
     elif cols % 128 or rows % 64:
-        breaches.append(f"{name}: {rows}x{cols} of a rank, SGLang takes rows in 64s and columns in 128s")
+        breaches.append(f"{name}: {rows}x{cols} of a rank, its kernel is written for rows in 64s and columns in 128s")
 
 
 def check_tables(config, reader, found, size, args, dtype):
