@@ -21,6 +21,7 @@
 
 typedef struct request {
   const char *model, *tokens, *ref;
+  const char *named; /* tokens as the command line has them: the name of a text */
   sb_common common;
 } request;
 
@@ -61,6 +62,7 @@ static sb_status work(run *u, sb_comparison *out) {
                    "quantize wrote, or "
                    "take another --compute",
                    r->model, SB_MANIFEST_NAME);
+  u->r->named = r->tokens;
   SB_TRY(sb_text_in(u->world, &u->r->common, r->model, NULL, &u->r->tokens));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
@@ -114,7 +116,7 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   sb_report_real(report, "perplexity", exp(c->loss));
   sb_report_real(report, "loss", c->loss);
   sb_report_count(report, "tokens", c->targets);
-  sb_report_text(report, "token_file", r->tokens);
+  sb_report_text(report, "token_file", r->named);
   sb_report_count(report, "seqlen", u->sequences.seqlen);
   if (r->ref) {
     sb_report_text(report, "ref", r->ref);

@@ -79,6 +79,7 @@ cmp "$dir/t0/model.safetensors" "$dir/t1/model.safetensors" || fail "train: othe
 [ ! -e "$dir/t1.tokens" ] || fail "train: tokens beside its output, and not where they are to be"
 [ -n "$(find "$dir/q1" -name tokenizer.json)" ] || fail "quantize: no tokenizer in its output"
 run 1 eval "$dir/q1" "${asked[@]}" --tokens "$dir/b.jsonl" --json "$dir/loss.json" # of an output, with the tokens that quantize has made
+[ "$(value "$dir/loss.json" token_file)" = "$dir/b.jsonl" ] || fail "eval: its report names $(value "$dir/loss.json" token_file)"
 [ "$(find "$dir/q1.tokens" -name 'b-*.npy' | wc -l)" = 1 ] || fail "eval: other tokens than quantize's: $(ls "$dir/q1.tokens")"
 mkdir "$dir/wide" # ids of more than 16 bits, and a tokenizer beside a configuration
 sed 's/"vocab_size": *[0-9]*/"vocab_size": 70000/' "$tiny/config.json" >"$dir/wide/config.json"
