@@ -124,8 +124,9 @@ static void print_folder(const sb_inspect_request *request, const sb_manifest *m
   print_sizes(m, tensors, &s, out, report);
   sb_table_row(out, "tensors", "%zu, of which %zu quantized", count, s.quantized);
   if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, s.orders);
-  sb_table_row(out, "blocks of", "%zu x %zu, %s", m->block_rows, m->block_cols,
-               m->codes ? m->codes : sb_manifest_symmetry_names[m->symmetry]);
+  sb_table_row(out, "blocks of", "%zu x %zu, %s%s", m->block_rows, m->block_cols,
+               m->codes ? m->codes : sb_manifest_symmetry_names[m->symmetry],
+               m->scales == SB_MANIFEST_BF16 ? ", scales within bf16" : "");
   sb_table_row(out, "shards", "%zu", m->shard_count);
   sb_table_row(out, "content hash", "%016" PRIx64, m->content_hash);
   sb_report_count(report, "tensors", count);

@@ -7,8 +7,8 @@
  * - then every block as its alphabet lays it out; in trellis codes, tile after tile
  *   (kernels/shared/trellis.h); on the integer grid of b bits, with r rows and c columns:
  *   - scales: fp16[r]
- *   - asymmetric, b >= 2: r zero points of b bits, as one bit string
- *   - asymmetric, b = 1: bases, fp16[r]
+ *   - on asymmetric grids of b >= 2: r zero points of b bits, as one bit string
+ *   - on asymmetric grids of b = 1: bases, fp16[r]
  *   - codes: r bit strings of c codes of b bits
  *
  * A bit string holds its numbers one after another, least significant bit first, and is padded to
