@@ -313,9 +313,10 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
                              SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER | SB_COMMON_EVENTS,
                          argc, argv, &help));
   if (help) return SB_OK;
-  if (r.symmetric && r.grid_kind == SB_GRID_SIGNED)
-    return sb_fail(SB_ERR_USAGE, "reorder: --symmetric and --grid-kind signed contradict each "
-                                 "other: drop one");
+  if (r.symmetric && r.grid_kind >= SB_GRID_SIGNED)
+    return sb_fail(SB_ERR_USAGE,
+                   "reorder: --symmetric and --grid-kind %s contradict each other: drop one",
+                   sb_grid_kind_names[r.grid_kind]);
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};
   if (u.report) u.shares = json_object(), u.maps = json_object();
   sb_status status = sb_world_agree(world, work(&u));

@@ -26,6 +26,7 @@ static const char *const exchange_names[] = {
 const char *const sb_grid_kind_names[] = {[SB_GRID_ASYMMETRIC] = "asymmetric",
                                           [SB_GRID_SYMMETRIC] = "symmetric",
                                           [SB_GRID_SIGNED] = "signed",
+                                          [SB_GRID_BY_WIDTH] = "by-width",
                                           NULL};
 const char *const sb_grid_names[] = {
     [SB_GRID_AUTO] = "auto", [SB_GRID_PLAIN] = "plain", [SB_GRID_FITTED] = "fitted", NULL};

@@ -22,8 +22,8 @@ typedef enum sb_exchange { SB_EXCHANGE_AUTO, SB_EXCHANGE_MPI, SB_EXCHANGE_HOST }
 /* --grid: range of a group's codes. AUTO is left to the command. */
 typedef enum sb_grid_choice { SB_GRID_AUTO, SB_GRID_PLAIN, SB_GRID_FITTED } sb_grid_choice;
 
-/* Names of ranges of grids, of kinds of grids (sb_code_kind: asymmetric, symmetric, signed), and of
- * the types of weights that are written (sb_dtype). NULL behind the last. */
+/* Names of ranges of grids, of kinds of grids (sb_code_kind: asymmetric, symmetric, signed,
+ * by-width), and of the types of weights that are written (sb_dtype). NULL behind the last. */
 extern const char *const sb_grid_names[], *const sb_grid_kind_names[], *const sb_common_dtypes[];
 
 typedef struct sb_common {

@@ -58,7 +58,7 @@ typedef struct sb_quantize_request {
   sb_grid_choice grid;
   sb_reorder reorder;
   sb_channel_score channel_score;
-  sb_code_kind grid_kind; /* SB_GRID_ASYMMETRIC, _SYMMETRIC or _SIGNED */
+  sb_code_kind grid_kind; /* SB_GRID_ASYMMETRIC, _SYMMETRIC, _SIGNED or _BY_WIDTH */
   sb_scale_type scale_type;
   bool symmetric, overwrite; /* symmetric: another way to give grid_kind */
   int level;                 /* of zstd */

@@ -144,7 +144,8 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         SB_OPTION_ENUM(r->grid_kind, sb_grid_kind_names),
         .help = "Levels of a group of weights. asymmetric: a zero point each. symmetric: none, and "
                 "no level at 0. signed: none, a level at 0 and one more at one side, as servers "
-                "with symmetric kernels have it; from 2 bits on."}},
+                "with symmetric kernels have it; from 2 bits on. by-width: symmetric up to 2 bits, "
+                "signed above."}},
       {0,
        {.name = "scale-type",
         .given = &r->given.scale_type,

@@ -23,7 +23,7 @@ enum {
 
 /* Codes that `symmetric` alone does not tell. A map of widths is for scales of any type. */
 static bool is_named(sb_code_kind kind) {
-  return sb_is_trellis(kind) || sb_grid_levels(kind) == SB_GRID_SIGNED;
+  return sb_is_trellis(kind) || sb_grid_levels(kind) >= SB_GRID_SIGNED;
 }
 
 static size_t blocks_of(const sb_matrix *matrix) {

@@ -5,10 +5,10 @@
  *    "matrices": [{"name": "model.layers.0.self_attn.q_proj.weight", "shape": [576, 576],
  *                  "bits": "3343..."}, ...]}
  *
- * `bits` has one digit per block, row by row of blocks. Codes of a trellis and of signed grids
- * are named: version 3, and "codes": "trellis-12" or "signed-grid". Where the embedding or the LM
- * head have widths the version is 3, too, and "tables" has their entries, of the form of
- * "matrices".
+ * `bits` has one digit per block, row by row of blocks. Codes of a trellis, of signed grids and of
+ * grids by width are named: version 3, and "codes": "trellis-12", "signed-grid" or "by-width-grid".
+ * Where the embedding or the LM head have widths the version is 3, too, and "tables" has their
+ * entries, of the form of "matrices".
  *
  * A bit map belongs to an order of the channels. If they were reordered, the version is at least
  * 2 and the file has the orders too:

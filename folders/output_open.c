@@ -81,7 +81,8 @@ static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const c
 sb_code_kind sb_output_grid_kind(const sb_manifest *manifest) {
   static const sb_code_kind levels[] = {[SB_MANIFEST_ASYMMETRIC] = SB_GRID_ASYMMETRIC,
                                         [SB_MANIFEST_SYMMETRIC] = SB_GRID_SYMMETRIC,
-                                        [SB_MANIFEST_SIGNED] = SB_GRID_SIGNED};
+                                        [SB_MANIFEST_SIGNED] = SB_GRID_SIGNED,
+                                        [SB_MANIFEST_BY_WIDTH] = SB_GRID_BY_WIDTH};
   return sb_grid_with_scales(levels[manifest->symmetry], manifest->scales == SB_MANIFEST_BF16
                                                              ? SB_SCALES_BF16
                                                              : SB_SCALES_FP16);

@@ -204,10 +204,12 @@ done:
 }
 
 static void describe_grids(sb_code_kind kind, sb_manifest *manifest) {
+  static const sb_manifest_symmetry symmetries[] = {[SB_GRID_ASYMMETRIC] = SB_MANIFEST_ASYMMETRIC,
+                                                    [SB_GRID_SYMMETRIC] = SB_MANIFEST_SYMMETRIC,
+                                                    [SB_GRID_SIGNED] = SB_MANIFEST_SIGNED,
+                                                    [SB_GRID_BY_WIDTH] = SB_MANIFEST_BY_WIDTH};
   if (!sb_is_grid(kind)) return;
-  manifest->symmetry = sb_grid_levels(kind) == SB_GRID_SYMMETRIC ? SB_MANIFEST_SYMMETRIC
-                       : sb_grid_levels(kind) == SB_GRID_SIGNED  ? SB_MANIFEST_SIGNED
-                                                                 : SB_MANIFEST_ASYMMETRIC;
+  manifest->symmetry = symmetries[sb_grid_levels(kind)];
   manifest->scales = sb_scales_of(kind) == SB_SCALES_BF16 ? SB_MANIFEST_BF16 : SB_MANIFEST_FP16;
 }
 

@@ -13,7 +13,7 @@
 #include "io/file.h"
 #include "io/json.h"
 
-enum { SIGNED_FROM = 4 }; /* the first version with signed grids */
+enum { SIGNED_FROM = 4 }; /* the first version with signed grids, and grids by width */
 
 static const char format_name[] = "shardbits";
 static const char *const kind_names[] = {
@@ -21,6 +21,7 @@ static const char *const kind_names[] = {
 const char *const sb_manifest_symmetry_names[] = {[SB_MANIFEST_ASYMMETRIC] = "asymmetric",
                                                   [SB_MANIFEST_SYMMETRIC] = "symmetric",
                                                   [SB_MANIFEST_SIGNED] = "signed",
+                                                  [SB_MANIFEST_BY_WIDTH] = "by-width",
                                                   NULL};
 const char *const sb_manifest_scales_names[] = {
     [SB_MANIFEST_FP16] = "fp16", [SB_MANIFEST_BF16] = "bf16", NULL};
@@ -285,7 +286,7 @@ static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m
                    path, m->version);
   if (json_object_get(root, "codes")) return get_string(path, "", root, "codes", &m->codes);
   SB_TRY(get_choice(path, "", root, "symmetry", sb_manifest_symmetry_names,
-                    m->version < SIGNED_FROM ? 2 : 3, &symmetry));
+                    m->version < SIGNED_FROM ? 2 : 4, &symmetry));
   m->symmetry = (sb_manifest_symmetry)symmetry;
   if (!json_object_get(root, "scales")) return SB_OK;
   SB_TRY(get_choice(path, "", root, "scales", sb_manifest_scales_names, 2, &scales));
@@ -365,7 +366,7 @@ static json_t *shard_json(const sb_manifest_shard *s) {
 }
 
 static int version_of(const sb_manifest *m) {
-  if (!m->codes && m->symmetry == SB_MANIFEST_SIGNED) return SIGNED_FROM;
+  if (!m->codes && m->symmetry >= SB_MANIFEST_SIGNED) return SIGNED_FROM;
   int version = m->codes ? 3 : 1;
   for (size_t i = 0; i < m->tensor_count; i++) {
     if (m->tensors[i].codes) return 3;

@@ -52,7 +52,8 @@ typedef struct sb_manifest_shard {
 typedef enum sb_manifest_symmetry {
   SB_MANIFEST_ASYMMETRIC,
   SB_MANIFEST_SYMMETRIC,
-  SB_MANIFEST_SIGNED
+  SB_MANIFEST_SIGNED,
+  SB_MANIFEST_BY_WIDTH
 } sb_manifest_symmetry;
 typedef enum sb_manifest_scales { SB_MANIFEST_FP16, SB_MANIFEST_BF16 } sb_manifest_scales;
 extern const char *const sb_manifest_symmetry_names[];

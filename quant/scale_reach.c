@@ -15,7 +15,7 @@ double sb_scale_reach(unsigned bits, sb_code_kind code_kind) {
   const double limit = sb_scales_of(code_kind) == SB_SCALES_BF16 ? LARGEST_OF_8_BITS : LARGEST;
   const double levels = (1u << bits) - 1;
   if (sb_is_trellis(code_kind)) return limit;
-  switch (sb_grid_levels(code_kind)) {
+  switch (sb_grid_levels_at(code_kind, bits)) {
   case SB_GRID_SYMMETRIC:
     return limit * levels / 2;
   case SB_GRID_SIGNED: /* the side with fewer levels */

@@ -36,7 +36,7 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
     range.low = lanes_lowest(low);
     range.high = lanes_highest(high);
   }
-  if (one_bit && sb_grid_levels(code_kind) == SB_GRID_SYMMETRIC)
+  if (one_bit && sb_grid_levels_at(code_kind, 1) == SB_GRID_SYMMETRIC)
     range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
   if (one_bit && sb_has_base(code_kind, 1)) {
     range.mean = sb_grid_number(cpu_group_mean(w, n, 0.0f, false), code_kind);

@@ -8,7 +8,11 @@
 #include "base/device.h"
 #include "kernels/shared/grid_types.h"
 
-enum { SB_GRID_LEVELS = 3 }; /* ways to lay levels: asymmetric, symmetric, signed */
+enum { SB_GRID_LEVELS = 4 }; /* ways to lay levels: asymmetric, symmetric, signed, by width */
+
+/* The widest groups that are symmetric on grids by width: few levels lie best at both sides of 0
+ * alike, more leave no weight for a level at 0 (docs/measurements/grids.md). */
+enum { SB_HALF_STEP_BITS = 2 };
 
 /* The numbers that scale a group or a row. */
 typedef enum sb_scale_type {
@@ -22,7 +26,7 @@ SB_HOST_DEVICE static inline bool sb_is_grid(sb_code_kind kind) {
   return kind < SB_TRELLIS_12;
 }
 
-/* How a grid lays its levels: SB_GRID_ASYMMETRIC, SB_GRID_SYMMETRIC or SB_GRID_SIGNED. A trellis is
+/* How a grid lays its levels: SB_GRID_ASYMMETRIC, _SYMMETRIC, _SIGNED or _BY_WIDTH. A trellis is
  * returned as it is. */
 SB_HOST_DEVICE static inline sb_code_kind sb_grid_levels(sb_code_kind kind) {
   return sb_is_grid(kind) ? (sb_code_kind)((int)kind % SB_GRID_LEVELS) : kind;
@@ -38,26 +42,33 @@ SB_HOST_DEVICE static inline sb_code_kind sb_grid_with_scales(sb_code_kind grid,
                           : grid;
 }
 
+/* How groups of `bits` bits lay their levels: one of the first three. */
+SB_HOST_DEVICE static inline sb_code_kind sb_grid_levels_at(sb_code_kind kind, unsigned bits) {
+  const sb_code_kind levels = sb_grid_levels(kind);
+  if (levels != SB_GRID_BY_WIDTH) return levels;
+  return bits <= SB_HALF_STEP_BITS ? SB_GRID_SYMMETRIC : SB_GRID_SIGNED;
+}
+
 /* Groups of `bits` bits have a zero point each. */
 SB_HOST_DEVICE static inline bool sb_has_zero_point(sb_code_kind kind, unsigned bits) {
-  return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits > 1;
+  return sb_grid_levels_at(kind, bits) == SB_GRID_ASYMMETRIC && bits > 1;
 }
 /* Groups of 1 bit take their scale from the range of their weights, not from means. */
 SB_HOST_DEVICE static inline bool sb_one_bit_has_range(sb_code_kind kind) {
-  return sb_grid_levels(kind) == SB_GRID_SIGNED;
+  return sb_grid_levels_at(kind, 1) == SB_GRID_SIGNED;
 }
 /* Groups of `bits` bits have a base each. */
 SB_HOST_DEVICE static inline bool sb_has_base(sb_code_kind kind, unsigned bits) {
-  return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits == 1;
+  return sb_grid_levels_at(kind, bits) == SB_GRID_ASYMMETRIC && bits == 1;
 }
 /* The center of groups without zero points, in steps from the lowest level. */
 SB_HOST_DEVICE static inline float sb_grid_middle(sb_code_kind kind, unsigned bits) {
-  return sb_grid_levels(kind) == SB_GRID_SIGNED ? (float)(1u << (bits - 1u))
-                                                : 0.5f * (float)((1u << bits) - 1u);
+  return sb_grid_levels_at(kind, bits) == SB_GRID_SIGNED ? (float)(1u << (bits - 1u))
+                                                         : 0.5f * (float)((1u << bits) - 1u);
 }
 /* Centers of all groups of `bits` bits are whole numbers. */
 SB_HOST_DEVICE static inline bool sb_has_whole_center(sb_code_kind kind, unsigned bits) {
-  return sb_has_zero_point(kind, bits) || sb_grid_levels(kind) == SB_GRID_SIGNED;
+  return sb_has_zero_point(kind, bits) || sb_grid_levels_at(kind, bits) == SB_GRID_SIGNED;
 }
 
 /* Significant bits of scales and bases, the leading one among them. */

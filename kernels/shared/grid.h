@@ -36,6 +36,8 @@
  *   base    = 0
  *   stored: scale (16 bits)
  *
+ * By width: symmetric up to SB_HALF_STEP_BITS bits, signed above.
+ *
  * Kinds of ..._BF16 have 8 significant bits wherever fp16 is said above: a number is rounded to
  * these (up where it would be rounded up to fp16), then to fp16. It is within fp16 and within bf16.
  *
@@ -187,9 +189,9 @@ SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsi
                                   sb_code_kind code_kind) {
   const float top = (float)((1u << bits) - 1u);
   sb_grid grid;
-  if (sb_grid_levels(code_kind) == SB_GRID_SIGNED)
+  if (sb_grid_levels_at(code_kind, bits) == SB_GRID_SIGNED)
     return sb_grid_signed(range, share, bits, code_kind);
-  if (sb_grid_levels(code_kind) == SB_GRID_SYMMETRIC) {
+  if (sb_grid_levels_at(code_kind, bits) == SB_GRID_SYMMETRIC) {
     const float low = fabsf(range->low), largest = range->high > low ? range->high : low;
     const float scale = bits == 1 ? sb_grid_number(2.0f * range->mean_magnitude, code_kind)
                                   : sb_grid_step(2.0f * (largest * share) / top, code_kind);

@@ -60,6 +60,9 @@ static void codes(void **state) {
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC_BF16);
   assert_ok(settle("-b 3 -o out --calib c --grid-kind signed", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SIGNED && r.min_bits == 2);
+  assert_ok(
+      settle("-b 3 -o out --calib c --grid-kind by-width --min-bits 1", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_BY_WIDTH);
   assert_true(r.tune_norms == SB_NO && r.tune_epochs == 1);
   assert_ok(settle("-b 3 -o out --calib c --codes trellis", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_12 && r.grid == SB_GRID_PLAIN);

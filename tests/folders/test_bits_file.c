@@ -176,6 +176,8 @@ static void made_for_something_else(void **state) {
   refuse(&other, path, "made for asymmetric grids", "drop --symmetric");
   other.blocking.code_kind = SB_GRID_SIGNED;
   refuse(&other, path, "made for codes of grid, here they are of signed-grid", "--grid-kind");
+  other.blocking.code_kind = SB_GRID_BY_WIDTH_BF16;
+  refuse(&other, path, "made for codes of grid, here they are of by-width-grid", "--grid-kind");
 
   other.blocking.code_kind = SB_TRELLIS_14;
   refuse(&other, path, "made for codes of grid, here they are of trellis-14", "--trellis-states");

@@ -319,7 +319,7 @@ static void tables(void **state) {
   (void)state;
   scratch_begin();
   with_tables("gqa-tied", (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, 1);
-  with_tables("gqa-tied", (sb_blocking){7, 10, SB_GRID_SIGNED}, 2);
+  with_tables("gqa-tied", (sb_blocking){7, 10, SB_GRID_BY_WIDTH}, 2);
   with_tables("mha-untied", (sb_blocking){7, 10, SB_GRID_ASYMMETRIC}, 3);
   with_tables("mha-untied", (sb_blocking){64, 36, SB_TRELLIS_12}, 4);
   scratch_end();

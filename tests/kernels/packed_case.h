@@ -38,8 +38,9 @@ static inline size_t read_block(const packed_case *c, const uint8_t *block, size
   const uint8_t *zeros = block + 2 * rows, *codes = zeros;
   const bool asymmetric =
                  c->code_kind == SB_GRID_ASYMMETRIC || c->code_kind == SB_GRID_ASYMMETRIC_BF16,
-             symmetric =
-                 c->code_kind == SB_GRID_SYMMETRIC || c->code_kind == SB_GRID_SYMMETRIC_BF16;
+             by_width = c->code_kind == SB_GRID_BY_WIDTH || c->code_kind == SB_GRID_BY_WIDTH_BF16,
+             symmetric = c->code_kind == SB_GRID_SYMMETRIC ||
+                         c->code_kind == SB_GRID_SYMMETRIC_BF16 || (by_width && b <= 2);
   if (asymmetric) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
   const size_t stride = (cols * b + 7) / 8;
   for (size_t r = 0; r < rows; r++) {

@@ -77,8 +77,9 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
         sb_min_size(d->tiling.block_cols, d->tiling.cols - j * d->tiling.block_cols);
     const bool asymmetric =
         d->code_kind == SB_GRID_ASYMMETRIC || d->code_kind == SB_GRID_ASYMMETRIC_BF16;
-    const bool symmetric =
-        d->code_kind == SB_GRID_SYMMETRIC || d->code_kind == SB_GRID_SYMMETRIC_BF16;
+    const bool by_width = d->code_kind == SB_GRID_BY_WIDTH || d->code_kind == SB_GRID_BY_WIDTH_BF16;
+    const bool symmetric = d->code_kind == SB_GRID_SYMMETRIC ||
+                           d->code_kind == SB_GRID_SYMMETRIC_BF16 || (by_width && b <= 2);
     const size_t extra = !asymmetric ? 0 : b == 1 ? 2 * rows : (rows * b + 7) / 8;
     const uint8_t *zeros = at + 2 * rows, *codes = zeros + extra;
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)

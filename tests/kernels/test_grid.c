@@ -4,13 +4,14 @@
 
 static bool is_bf16(sb_code_kind kind) {
   return kind == SB_GRID_ASYMMETRIC_BF16 || kind == SB_GRID_SYMMETRIC_BF16 ||
-         kind == SB_GRID_SIGNED_BF16;
+         kind == SB_GRID_SIGNED_BF16 || kind == SB_GRID_BY_WIDTH_BF16;
 }
 static bool is_asymmetric(sb_code_kind kind) {
   return kind == SB_GRID_ASYMMETRIC || kind == SB_GRID_ASYMMETRIC_BF16;
 }
-static bool is_symmetric(sb_code_kind kind) {
-  return kind == SB_GRID_SYMMETRIC || kind == SB_GRID_SYMMETRIC_BF16;
+static bool is_symmetric(sb_code_kind kind, double top) {
+  return kind == SB_GRID_SYMMETRIC || kind == SB_GRID_SYMMETRIC_BF16 ||
+         ((kind == SB_GRID_BY_WIDTH || kind == SB_GRID_BY_WIDTH_BF16) && top <= 3);
 }
 
 /* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal,
@@ -38,7 +39,7 @@ static double nearest_level(const sb_grid *g, double w) {
 static double steps_of_range(double low, double high, double top, sb_code_kind kind) {
   const double half = (top + 1) / 2;
   if (is_asymmetric(kind)) return (high - low) / top;
-  if (is_symmetric(kind)) return 2 * fmax(high, -low) / top;
+  if (is_symmetric(kind, top)) return 2 * fmax(high, -low) / top;
   return high > -low ? fmax(high / half, -low / (half - 1)) : fmax(-low / half, high / (half - 1));
 }
 
@@ -72,11 +73,11 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind co
   assert_true(g.top == (float)top);
   const double last = is_bf16(code_kind) ? 0x1p-7 : 0x1p-10, /* of a number: one bit */
       limit = is_bf16(code_kind) ? 65280 : 65504, size = fabs((double)g.scale);
-  if (bits == 1 && !is_asymmetric(code_kind) && !is_symmetric(code_kind)) {
+  if (bits == 1 && !is_asymmetric(code_kind) && !is_symmetric(code_kind, top)) {
     check_signed_bit(&g, low, high);
   } else if (bits == 1) {
     /* sums in float: a few hundred terms, then one rounding */
-    expected = 2 * (is_symmetric(code_kind) ? magnitude : spread) / (double)n;
+    expected = 2 * (is_symmetric(code_kind, top) ? magnitude : spread) / (double)n;
     assert_true(fabs((double)g.scale - fmin(expected, limit)) <= last * expected + 0x1p-24);
     if (is_asymmetric(code_kind))
       assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, limit), -limit)) <=
@@ -87,7 +88,7 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind co
     assert_true(fabs(size - step_of(expected, code_kind)) <= last * step_of(expected, code_kind));
     assert_true(size >= expected * (1 - 1e-6) || expected > 0x1p-14 * (1 - 1e-6));
     assert_true((g.scale == 0) == (low == 0 && high == 0));
-    if (!is_asymmetric(code_kind) && !is_symmetric(code_kind)) {
+    if (!is_asymmetric(code_kind) && !is_symmetric(code_kind, top)) {
       assert_true(g.center == (float)((top + 1) / 2) && g.base == 0.0f);
       assert_true((g.scale < 0) == (high > -low));
     }

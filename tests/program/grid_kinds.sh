@@ -28,7 +28,8 @@ tokens=(--calib "$tiny_tokens" --token-dtype u16 --seqs 3 --seqlen 32 --round-se
 whole=("${tokens[@]}" --strides 1 --trades 1 --embed-bits 4)
 made signed "1 2 3" "$tiny" "${whole[@]}" --bits 4.4 --grid-kind signed --reorder indexed
 made signed-bf16 "3 1" "$tiny" "${whole[@]}" --bits 4.4 --grid-kind signed --scale-type bf16 --reorder fused
-made grid-bf16 "1 2" "$tiny" "${whole[@]}" --bits 3.8 --min-bits 1 --scale-type bf16 --reorder none
+made grid-bf16 "2" "$tiny" "${whole[@]}" --bits 3.8 --min-bits 1 --scale-type bf16 --reorder none
+made by-width "1 3" "$tiny" "${whole[@]}" --bits 3.6 --min-bits 1 --grid-kind by-width --reorder fused
 made symmetric-bf16 "2" "$tiny" "${tokens[@]}" --bits 3.4 --min-bits 1 --symmetric --scale-type bf16 --method layer --quantizer rtn
 says signed symmetry signed
 says signed codes signed-grid

@@ -40,8 +40,9 @@ def block_row(data, rows, cols, block_cols, symmetry, scales):
         scale = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
         at += 2 * rows
         base = np.zeros(rows, np.float32)
+        halves = symmetry == "symmetric" or (symmetry == "by-width" and bits <= 2)
         if symmetry != "asymmetric":
-            center = np.full(rows, (2**bits - 1) / 2 if symmetry == "symmetric" else 2 ** (bits - 1), np.float32)
+            center = np.full(rows, (2**bits - 1) / 2 if halves else 2 ** (bits - 1), np.float32)
         elif bits == 1:
             center, base = np.full(rows, 0.5, np.float32), np.frombuffer(data, "<f2", rows, at).astype(np.float32)
             at += 2 * rows
@@ -50,7 +51,7 @@ def block_row(data, rows, cols, block_cols, symmetry, scales):
             center = numbers(data[at : at + size], rows, bits)
             at += size
         assert scales == "fp16" or (eight_bits(scale) and eight_bits(base)), "scales of more than 8 bits"
-        assert symmetry == "signed" or (scale >= 0).all(), "a negative scale"
+        assert not (symmetry == "asymmetric" or halves) or (scale >= 0).all(), "a negative scale"
         size = -(-width * bits // 8)
         for r in range(rows):
             codes = numbers(data[at : at + size], width, bits)
@@ -180,7 +181,7 @@ def main():
     rows, cols = manifest["blocks"]["rows"], manifest["blocks"]["cols"]
     codes = manifest.get("codes")
     symmetry, scales = manifest.get("symmetry", "asymmetric"), manifest.get("scales", "fp16")
-    grid = {"asymmetric": "grid", "symmetric": "symmetric-grid", "signed": "signed-grid"}[symmetry]
+    grid = {"asymmetric": "grid", "symmetric": "symmetric-grid", "signed": "signed-grid", "by-width": "by-width-grid"}[symmetry]
     folders = {folder: safetensors(folder) for folder in sys.argv[3:]}
     widths, orders, tables = set(), 0, 0
     for t in manifest["tensors"]:
@@ -214,7 +215,7 @@ def main():
             assert data == want, f"{folder}: {t['name']} differs"
     count = len(manifest["tensors"]) - orders
     assert all(len(tensors) == count for tensors in folders.values())
-    assert manifest["format_version"] == (4 if symmetry == "signed" else 3 if codes or tables else 2 if orders else 1)
+    assert manifest["format_version"] == (4 if symmetry in ("signed", "by-width") else 3 if codes or tables else 2 if orders else 1)
     print(f"{count} tensors are equal, {orders} orders, {tables} tables; widths {sorted(widths)}")
 
 

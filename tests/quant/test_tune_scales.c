@@ -24,7 +24,7 @@ typedef struct kind {
 static const kind kinds[] = {
     {"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, true, 1},
     {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false, 0},
-    {"mha-untied", SB_REORDER_FUSED, SB_GRID_SIGNED, false, 3},
+    {"mha-untied", SB_REORDER_FUSED, SB_GRID_BY_WIDTH, false, 3},
     {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC_BF16, true, 0},
     {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true, 1}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
