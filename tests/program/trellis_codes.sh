@@ -61,7 +61,7 @@ grep -q "went on from $saved.trained" "$dir/err" || fail "it trained anew: $(cat
 [ -z "$(find "$dir" -name 'state.*')" ] || fail "left beside a complete output: $(ls "$dir")"
 
 # Bad input.
-cp -r "$dir/one" "$dir/newer" && sed -i 's/"format_version": 3/"format_version": 4/' "$dir/newer/manifest.json"
+cp -r "$dir/one" "$dir/newer" && sed -i 's/"format_version": [0-9]*/"format_version": 99/' "$dir/newer/manifest.json"
 refused "manifest.json: .*version" eval "$dir/newer" --tokens "$heldout"
 cp -r "$dir/one" "$dir/odd" && sed -i 's/"codes": "trellis-12"/"codes": "trellis-13"/' "$dir/odd/manifest.json"
 refused "manifest.json: .*trellis-13" export "$dir/odd" -o "$out"
