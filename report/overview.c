@@ -149,9 +149,18 @@ static void against(sb_page *p, const sb_runs *runs, comparison *c, const char *
           .series = c->series});
 }
 
+/* Leaves the series whose points lie at more than one x. */
+static void keep_spread(comparison *c) {
+  size_t kept = 0;
+  for (size_t s = 0; s < c->count; s++) {
+    const sb_points *points = &c->series[s];
+    if (points->x[0] < points->x[points->count - 1]) c->series[kept++] = *points;
+  }
+  c->count = kept;
+}
+
 /* Where runs differ in the number of their ranks alone. */
 static void time_against_ranks(sb_page *p, const sb_runs *runs, comparison *c) {
-  double least = INFINITY, most = 0;
   memset(c, 0, sizeof *c);
   for (size_t i = 0; i < runs->count; i++) {
     const sb_run *run = &runs->run[i];
@@ -161,11 +170,10 @@ static void time_against_ranks(sb_page *p, const sb_runs *runs, comparison *c) {
     snprintf(series, sizeof series, "%s, %.4g bits", run->series,
              sb_run_real(run->json, "effective_bits"));
     put(c, series, ranks, sb_run_real(run->json, "seconds"), run->label);
-    least = fmin(least, ranks);
-    most = fmax(most, ranks);
   }
-  if (!(most > least)) return;
   settle(c);
+  keep_spread(c);
+  if (c->count == 0) return;
   sb_chart_lines(p, &(sb_line_chart){.title = "Time against ranks",
                                      .about = "Of the whole run. Equal content hashes in the table "
                                               "are equal results, bit for bit.",

@@ -61,6 +61,12 @@ assert found["Error a layer with nvfp4, predicted and measured"] == [
 END
 refuses 1 'make two' report "$dir/train.json" "$dir/ours.json" -o "$out"
 
+# Time against ranks: of runs that differ in these alone.
+sed 's/"ranks": 2,/"ranks": 4,/; s/"out": ".*"/"out": "other"/' "$dir/ours.json" >"$dir/four.json"
+run 1 report "${all[@]}" "$dir/four.json" -o "$dir/ranks.html"
+grep -q 'Time against ranks' "$dir/page.html" && fail "times against ranks where only other runs have other ranks"
+grep -q '<h4[^>]*>Time against ranks' "$dir/ranks.html" || fail "no times against ranks"
+
 echo '{"program": "other"}' >"$dir/other.json"
 run 1 plan "$tiny" --json "$dir/plan.json"
 refused 'no result of shardbits' report "${all[@]}" "$dir/other.json" -o "$out"
