@@ -50,7 +50,7 @@ sb_axis sb_axis_make(const double *values, size_t count, bool log, size_t most) 
       high = fmax(high, values[i]);
     }
   if (low > high) return (sb_axis){.high = 1, .count = 2, .ticks = {0, 1}};
-  sb_axis a = {.log = log && low > 0, .low = low, .high = high};
+  sb_axis a = {.log = log && low > 0 && high >= SB_AXIS_LOG_RANGE * low, .low = low, .high = high};
   if (high - low <= 1e-9 * fmax(fabs(low), fabs(high))) {
     const double around = low == 0 ? 1 : fabs(low) / 4;
     a.low = low - around;

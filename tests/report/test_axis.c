@@ -27,6 +27,8 @@ static void check_ticks(const sb_axis *a) {
 }
 
 static void check_axis(const double *values, size_t count, bool log) {
+  assert_false(sb_axis_make((double[]){43, 52}, 2, true, 6).log);
+  assert_true(sb_axis_make((double[]){43, 252}, 2, true, 6).log);
   const sb_axis a = sb_axis_make(values, count, log, 6);
   check_ticks(&a);
   assert_true(a.low < a.high);
