@@ -85,7 +85,7 @@ static sb_status fill(bench *t, matrix *m, const mix *which, sb_code_kind kind) 
   m->code_kind = kind;
   SB_TRY(sb_alloc(&m->bits, rows * columns, 1, "bits"));
   SB_TRY(sb_alloc(&m->offsets, rows, sizeof *m->offsets, "offsets"));
-  SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * columns, sizeof *parts, "parts"));
+  SB_TRY(sb_alloc(&parts, 2 + SB_BLOCK_PARTS * columns, sizeof *parts, "parts"));
   deal(m->bits, rows * columns, which);
   m->bytes = 0;
   for (size_t i = 0; i < rows; i++) {

@@ -151,7 +151,9 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .given = &r->given.scale_type,
         SB_OPTION_ENUM(r->scale_type, sb_scale_type_names),
         .help = "What scales are rounded to while they are chosen and trained. bf16: 8 significant "
-                "bits, so that a server that keeps scales in bf16 loses nothing."}},
+                "bits, so that a server that keeps scales in bf16 loses nothing. 6bit: 5 "
+                "significant bits, stored in 6, relative to their block: of a budget, 10 more bits "
+                "a group go into codes."}},
       {0,
        {.name = "symmetric",
         .kind = SB_OPTION_FLAG,

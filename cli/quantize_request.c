@@ -21,7 +21,7 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
 const char *const sb_scale_type_names[] = {
-    [SB_SCALES_FP16] = "fp16", [SB_SCALES_BF16] = "bf16", NULL};
+    [SB_SCALES_FP16] = "fp16", [SB_SCALES_BF16] = "bf16", [SB_SCALES_6BIT] = "6bit", NULL};
 const char *const sb_yes_no_names[] = {[SB_NO] = "no", [SB_YES] = "yes", NULL};
 
 /* With --size, what layers get is known when tables have their widths. Below this guess they may
@@ -158,6 +158,11 @@ static sb_status settle_grids(sb_quantize_request *r, const char *command) {
                    sb_grid_kind_names[r->grid_kind]);
   if (r->symmetric) r->grid_kind = SB_GRID_SYMMETRIC;
   if (r->codes != SB_CODES_GRID || r->grid_kind != SB_GRID_SIGNED) return SB_OK;
+  if (!sb_grid_may_have_scales(r->grid_kind, r->scale_type))
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --scale-type 6bit has no sign, as scales of signed grids need; choose "
+                   "fp16, bf16, or --grid-kind asymmetric or symmetric",
+                   command);
   if (r->min_bits == 1 || r->embed_bits == 1 || r->head_bits == 1 || r->max_bits == 1)
     return sb_fail(SB_ERR_USAGE,
                    "%s: --grid-kind signed has at least 2 bits: with 1 it would have a level at 0 "

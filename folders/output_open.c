@@ -1,5 +1,6 @@
 #include "folders/output_open.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -83,9 +84,10 @@ sb_code_kind sb_output_grid_kind(const sb_manifest *manifest) {
                                         [SB_MANIFEST_SYMMETRIC] = SB_GRID_SYMMETRIC,
                                         [SB_MANIFEST_SIGNED] = SB_GRID_SIGNED,
                                         [SB_MANIFEST_BY_WIDTH] = SB_GRID_BY_WIDTH};
-  return sb_grid_with_scales(levels[manifest->symmetry], manifest->scales == SB_MANIFEST_BF16
-                                                             ? SB_SCALES_BF16
-                                                             : SB_SCALES_FP16);
+  static const sb_scale_type types[] = {[SB_MANIFEST_FP16] = SB_SCALES_FP16,
+                                        [SB_MANIFEST_BF16] = SB_SCALES_BF16,
+                                        [SB_MANIFEST_6BIT] = SB_SCALES_6BIT};
+  return sb_grid_with_scales(levels[manifest->symmetry], types[manifest->scales]);
 }
 
 static sb_status find_codes(const char *file, const char *name, sb_code_kind *out) {
@@ -172,11 +174,10 @@ static bool is_finite16(const uint8_t *at) {
   return sb_finite_first_bad(at, SB_F16, 1) == 1;
 }
 
-static void look_at_scale(void *context, size_t r, size_t j, size_t scale, size_t base) {
+static void look_at_scale(void *context, const sb_scale_place *place) {
   scales *s = context;
-  (void)r, (void)j;
-  s->finite = s->finite && is_finite16(s->packed + scale) &&
-              (base == SIZE_MAX || is_finite16(s->packed + base));
+  s->finite = s->finite && fabsf(sb_scale_at(s->packed, place)) <= 65504.0f &&
+              (place->base == SIZE_MAX || is_finite16(s->packed + place->base));
 }
 
 /* Strings that last, as sb_output_flaw returns them. */
@@ -202,7 +203,7 @@ static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry
                                : "its bit map names widths that do not make its size";
   if (sb_is_trellis(kind)) return NULL;
   sb_blockrow_scales(&tiling, entry->row, packed, kind, look_at_scale, &s);
-  return s.finite ? NULL : "a scale in it is NaN or infinite";
+  return s.finite ? NULL : "a scale in it is NaN, infinite or beyond fp16";
 }
 
 const char *sb_output_flaw(const sb_model *m, const sb_shard_entry *entry, const void *raw) {

@@ -89,9 +89,9 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
   const uint8_t *bits = m->bits + matrix->first_block + row * cols;
   const size_t bytes = sb_blockrow_bytes(tiling, row, bits, kind);
   sb_block_part *parts = NULL;
-  SB_TRY(sb_alloc(&s->sections[s->count], 1 + SB_BLOCK_PARTS * cols, sizeof(sb_section),
+  SB_TRY(sb_alloc(&s->sections[s->count], 2 + SB_BLOCK_PARTS * cols, sizeof(sb_section),
                   "coded block row"));
-  SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * cols, sizeof *parts, "coded block row"));
+  SB_TRY(sb_alloc(&parts, 2 + SB_BLOCK_PARTS * cols, sizeof *parts, "coded block row"));
   const size_t count = sb_blockrow_parts(parts, tiling, row, bits, kind);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
@@ -210,7 +210,9 @@ static void describe_grids(sb_code_kind kind, sb_manifest *manifest) {
                                                     [SB_GRID_BY_WIDTH] = SB_MANIFEST_BY_WIDTH};
   if (!sb_is_grid(kind)) return;
   manifest->symmetry = symmetries[sb_grid_levels(kind)];
-  manifest->scales = sb_scales_of(kind) == SB_SCALES_BF16 ? SB_MANIFEST_BF16 : SB_MANIFEST_FP16;
+  manifest->scales = sb_scales_of(kind) == SB_SCALES_BF16   ? SB_MANIFEST_BF16
+                     : sb_scales_of(kind) == SB_SCALES_6BIT ? SB_MANIFEST_6BIT
+                                                            : SB_MANIFEST_FP16;
 }
 
 static sb_status write_manifest(const sb_model *m, const char *folder, const sb_shard_stats *shards,

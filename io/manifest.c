@@ -13,7 +13,8 @@
 #include "io/file.h"
 #include "io/json.h"
 
-enum { SIGNED_FROM = 4 }; /* the first version with signed grids, and grids by width */
+/* The first version with signed grids, grids by width, and scales of 6 bits. */
+enum { SIGNED_FROM = 4 };
 
 static const char format_name[] = "shardbits";
 static const char *const kind_names[] = {
@@ -24,7 +25,7 @@ const char *const sb_manifest_symmetry_names[] = {[SB_MANIFEST_ASYMMETRIC] = "as
                                                   [SB_MANIFEST_BY_WIDTH] = "by-width",
                                                   NULL};
 const char *const sb_manifest_scales_names[] = {
-    [SB_MANIFEST_FP16] = "fp16", [SB_MANIFEST_BF16] = "bf16", NULL};
+    [SB_MANIFEST_FP16] = "fp16", [SB_MANIFEST_BF16] = "bf16", [SB_MANIFEST_6BIT] = "6bit", NULL};
 
 size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows) {
   if (dims < 2) return 1;
@@ -289,8 +290,12 @@ static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m
                     m->version < SIGNED_FROM ? 2 : 4, &symmetry));
   m->symmetry = (sb_manifest_symmetry)symmetry;
   if (!json_object_get(root, "scales")) return SB_OK;
-  SB_TRY(get_choice(path, "", root, "scales", sb_manifest_scales_names, 2, &scales));
+  SB_TRY(get_choice(path, "", root, "scales", sb_manifest_scales_names,
+                    m->version < SIGNED_FROM ? 2 : 3, &scales));
   m->scales = (sb_manifest_scales)scales;
+  if (m->scales == SB_MANIFEST_6BIT && m->symmetry >= SB_MANIFEST_SIGNED)
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: scales of 6 bits have no sign, as %s grids need", path,
+                   sb_manifest_symmetry_names[m->symmetry]);
   return SB_OK;
 }
 
@@ -366,7 +371,8 @@ static json_t *shard_json(const sb_manifest_shard *s) {
 }
 
 static int version_of(const sb_manifest *m) {
-  if (!m->codes && m->symmetry >= SB_MANIFEST_SIGNED) return SIGNED_FROM;
+  if (!m->codes && (m->symmetry >= SB_MANIFEST_SIGNED || m->scales == SB_MANIFEST_6BIT))
+    return SIGNED_FROM;
   int version = m->codes ? 3 : 1;
   for (size_t i = 0; i < m->tensor_count; i++) {
     if (m->tensors[i].codes) return 3;

@@ -47,7 +47,7 @@ typedef struct sb_manifest_shard {
   uint64_t bytes, frames, index_checksum;
 } sb_manifest_shard;
 
-/* How grids lay their levels, and what their fp16 scales are rounded to (docs/format.md). Names end
+/* How grids lay their levels, and what their scales are (docs/format.md). Names end
  * with NULL. */
 typedef enum sb_manifest_symmetry {
   SB_MANIFEST_ASYMMETRIC,
@@ -55,7 +55,11 @@ typedef enum sb_manifest_symmetry {
   SB_MANIFEST_SIGNED,
   SB_MANIFEST_BY_WIDTH
 } sb_manifest_symmetry;
-typedef enum sb_manifest_scales { SB_MANIFEST_FP16, SB_MANIFEST_BF16 } sb_manifest_scales;
+typedef enum sb_manifest_scales {
+  SB_MANIFEST_FP16,
+  SB_MANIFEST_BF16,
+  SB_MANIFEST_6BIT
+} sb_manifest_scales;
 extern const char *const sb_manifest_symmetry_names[];
 extern const char *const sb_manifest_scales_names[];
 
@@ -68,7 +72,7 @@ typedef struct sb_manifest {
   size_t block_rows, block_cols; /* elements */
   char *codes;                   /* name of a kind of codes other than grids; NULL: grids */
   sb_manifest_symmetry symmetry; /* of grids */
-  sb_manifest_scales scales;     /* of grids: what their scales are rounded to */
+  sb_manifest_scales scales;     /* of grids */
   sb_manifest_tensor *tensors;
   size_t tensor_count;
   sb_manifest_shard *shards;

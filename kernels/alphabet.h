@@ -36,8 +36,8 @@ typedef struct sb_block_shape {
 
 /* A run of bytes of one kind within a block; io/sections.h compresses runs of a kind together.
  * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points,
- * SB_PART_TRELLIS for codes of a trellis. */
-enum { SB_PART_TRELLIS = 64 };
+ * SB_PART_SCALES6 for scales of 6 bits, SB_PART_TRELLIS for codes of a trellis. */
+enum { SB_PART_SCALES6 = 22, SB_PART_TRELLIS = 64 };
 typedef struct sb_block_part {
   uint32_t bytes;
   uint8_t kind;
@@ -53,7 +53,9 @@ typedef struct sb_block_source {
   const float *importance; /* [cols] of the block, or NULL: grids are not fitted */
 } sb_block_source;
 
-/* Every function runs in one thread and changes nothing but its output. */
+/* Every function runs in one thread and changes nothing but its output. The anchor of a block with
+ * scales of 6 bits (shared/block_scale.h) stands in the head of the block row: writing returns it,
+ * 0 where scales are fp16, and reading is given it. */
 typedef struct sb_alphabet {
   const char *name;
   /* bytes: size of a block without its byte in the bit map. code_bytes: size of its codes. O(1). */
@@ -63,20 +65,21 @@ typedef struct sb_alphabet {
   size_t (*parts)(const sb_block_shape *, sb_block_part parts[SB_BLOCK_PARTS]);
 
   /* Writes all bytes of a block from its weights, each rounded to the nearest code. */
-  void (*encode)(const sb_block_shape *, uint8_t *block, const sb_block_source *weights);
+  uint8_t (*encode)(const sb_block_shape *, uint8_t *block, const sb_block_source *weights);
   /* Writes all bytes of a block from given grids [rows] and codes. The code of element (r, c) is
    * codes[r * ld + c]. */
-  void (*pack)(const sb_block_shape *, uint8_t *block, const sb_grid *grids, const uint8_t *codes,
-               size_t ld);
+  uint8_t (*pack)(const sb_block_shape *, uint8_t *block, const sb_grid *grids,
+                  const uint8_t *codes, size_t ld);
   /* The reverse of `pack`: reads the grids [rows] and codes of a block. */
-  void (*unpack)(const sb_block_shape *, const uint8_t *block, sb_grid *grids, uint8_t *codes,
-                 size_t ld);
+  void (*unpack)(const sb_block_shape *, uint8_t anchor, const uint8_t *block, sb_grid *grids,
+                 uint8_t *codes, size_t ld);
   /* Writes element (r, c) to number first + r * ld + c of `out`, which has a weight type. */
-  void (*decode)(const sb_block_shape *, const uint8_t *block, void *out, sb_dtype dtype,
-                 size_t first, size_t ld);
+  void (*decode)(const sb_block_shape *, uint8_t anchor, const uint8_t *block, void *out,
+                 sb_dtype dtype, size_t first, size_t ld);
 
-  /* Offsets within the block of the fp16 numbers that scale row r. Multiplying both by a factor
-   * multiplies all values of the row. *base is SIZE_MAX where only a scale is stored. */
+  /* Offsets within the block of the numbers that scale row r. Multiplying both by a factor
+   * multiplies all values of the row. *scale: of an fp16 number, or of the block's bit string of
+   * scales of 6 bits. *base: of an fp16 number, SIZE_MAX where only a scale is stored. */
   void (*scale)(const sb_block_shape *, size_t r, size_t *scale, size_t *base);
 } sb_alphabet;
 

@@ -64,10 +64,11 @@ static size_t code_part(const sb_block_shape *shape, sb_block_part parts[SB_BLOC
   return 1;
 }
 
-static void pack(const sb_block_shape *shape, uint8_t *block, const sb_grid *grids,
-                 const uint8_t *codes, size_t ld) {
+static uint8_t pack(const sb_block_shape *shape, uint8_t *block, const sb_grid *grids,
+                    const uint8_t *codes, size_t ld) {
   (void)grids; /* the scale stands in the head of the block row */
   sb_trellis_block_pack(shape, block, codes, ld);
+  return 0;
 }
 
 const sb_alphabet sb_alphabet_trellis = {.name = "trellis",

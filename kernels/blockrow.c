@@ -89,9 +89,11 @@ void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_code_kind code_kind
 size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i,
                          const uint8_t *bits, sb_code_kind code_kind) {
   size_t count = 0;
+  const sb_blockrow_head head = head_of(tiling, i, code_kind);
   parts[count++] = (sb_block_part){(uint32_t)sb_blockrow_map_bytes(tiling), 0};
+  if (sb_grid_scale_bits(code_kind) != 16)
+    parts[count++] = (sb_block_part){(uint32_t)(head.codes - head.anchors), 0};
   if (sb_is_trellis(code_kind)) {
-    const sb_blockrow_head head = head_of(tiling, i, code_kind);
     parts[count++] = (sb_block_part){(uint32_t)(head.codes - head.scales), 16};
   }
   for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
@@ -111,6 +113,12 @@ static uint8_t *put_head(uint8_t *out, const sb_tiling *tiling, size_t i, const 
   for (size_t j = 0; j < columns; j++) out[j] = sb_alphabet_byte(bits[j], code_kind);
   memset(out + columns, 0, head.codes - columns);
   return out + head.codes;
+}
+
+/* The anchor of block j, where blocks have one. */
+static void put_anchor(uint8_t *out, const sb_tiling *tiling, size_t j, sb_code_kind code_kind,
+                       uint8_t anchor) {
+  if (sb_grid_scale_bits(code_kind) != 16) out[sb_blockrow_map_bytes(tiling) + j] = anchor;
 }
 
 /* Block j of a block row's weights. */
@@ -142,7 +150,8 @@ void sb_blockrow_pack(uint8_t *out, const sb_grid *grids, const uint8_t *codes,
     const block b = block_of(tiling, i, j, bits[j], code_kind);
     const sb_grid *own = grids + j * b.shape.rows;
     const uint16_t scale = sb_grid_to_fp16(own->scale);
-    b.alphabet->pack(&b.shape, at, own, codes + j * tiling->block_cols, tiling->cols);
+    put_anchor(out, tiling, j, code_kind,
+               b.alphabet->pack(&b.shape, at, own, codes + j * tiling->block_cols, tiling->cols));
     if (sb_is_trellis(code_kind)) memcpy(out + head.scales + 2 * j, &scale, 2);
     at += bytes_in_place(&b);
   }
@@ -155,7 +164,7 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
   for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
     const block b = block_of(tiling, i, j, bits[j], code_kind);
     const sb_block_source weights = weights_of(w, w_dtype, tiling, j, importance);
-    b.alphabet->encode(&b.shape, at, &weights);
+    put_anchor(out, tiling, j, code_kind, b.alphabet->encode(&b.shape, at, &weights));
     at += b.alphabet->bytes(&b.shape);
   }
 }
@@ -186,6 +195,11 @@ void sb_blockrow_encode_trellis(uint8_t *out, const void *w, sb_dtype w_dtype,
 }
 
 /* ---- reading ---- */
+
+static uint8_t anchor_at(const uint8_t *packed, const sb_tiling *tiling, size_t j,
+                         sb_code_kind code_kind) {
+  return sb_blockrow_anchor(packed, sb_tiling_block_cols(tiling), j, code_kind);
+}
 
 bool sb_blockrow_has_bits(const uint8_t *packed, const sb_tiling *tiling, const uint8_t *bits,
                           sb_code_kind code_kind) {
@@ -265,7 +279,8 @@ void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
       memcpy(&scale, packed + head.scales + 2 * j, 2);
       sb_cpu_trellis_decode(&b.shape, at, scale, &place, out, out_dtype);
     } else if (j >= first) {
-      b.alphabet->decode(&b.shape, at, out, out_dtype, col, tiling->cols);
+      b.alphabet->decode(&b.shape, anchor_at(packed, tiling, j, code_kind), at, out, out_dtype, col,
+                         tiling->cols);
     }
     at += bytes_in_place(&b);
   }
@@ -276,22 +291,43 @@ void sb_blockrow_unpack(sb_grid *grids, uint8_t *codes, const uint8_t *packed,
   const uint8_t *at = packed + head_of(tiling, i, code_kind).codes;
   for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
     const block b = block_of(tiling, i, j, packed[j], code_kind);
-    b.alphabet->unpack(&b.shape, at, grids + j * b.shape.rows, codes + j * tiling->block_cols,
-                       tiling->cols);
+    b.alphabet->unpack(&b.shape, anchor_at(packed, tiling, j, code_kind), at,
+                       grids + j * b.shape.rows, codes + j * tiling->block_cols, tiling->cols);
     at += bytes_in_place(&b);
   }
 }
 
 void sb_blockrow_scales(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                         sb_code_kind code_kind, sb_blockrow_scale visit, void *context) {
-  size_t at = sb_blockrow_map_bytes(tiling);
+  const sb_blockrow_head head = head_of(tiling, i, code_kind);
+  const bool anchors = sb_grid_scale_bits(code_kind) != 16;
+  size_t at = head.codes;
   for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
     const block b = block_of(tiling, i, j, bits[j], code_kind);
     for (size_t r = 0; r < b.shape.rows; r++) {
       size_t scale, base;
       b.alphabet->scale(&b.shape, r, &scale, &base);
-      visit(context, r, j, at + scale, base == SIZE_MAX ? SIZE_MAX : at + base);
+      visit(context, &(sb_scale_place){.r = r,
+                                       .j = j,
+                                       .scale = at + scale,
+                                       .anchor = anchors ? head.anchors + j : SIZE_MAX,
+                                       .base = base == SIZE_MAX ? SIZE_MAX : at + base});
     }
     at += b.alphabet->bytes(&b.shape);
   }
+}
+
+float sb_scale_at(const uint8_t *packed, const sb_scale_place *place) {
+  if (place->anchor == SIZE_MAX) return sb_grid_from_fp16(sb_element16(packed + place->scale, 0));
+  return sb_scale6_value(packed[place->anchor],
+                         sb_bitstring_get(packed + place->scale, place->r, SB_SCALE6_BITS));
+}
+
+void sb_scale_put(uint8_t *packed, const sb_scale_place *place, float scale) {
+  const uint16_t half = sb_grid_to_fp16(scale);
+  if (place->anchor == SIZE_MAX)
+    memcpy(packed + place->scale, &half, sizeof half);
+  else
+    sb_bitstring_put(packed + place->scale, place->r, SB_SCALE6_BITS,
+                     sb_scale6_code(packed[place->anchor], scale));
 }

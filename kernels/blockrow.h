@@ -2,11 +2,12 @@
  * unpack_blocks reads it.
  *
  * - bit map: one byte per block, which names its alphabet and width (kernels/alphabet.h)
- * - in trellis codes: scales of the blocks, fp16; factors of the rows, fp16. These three parts are
- *   padded with zeros to a multiple of 16 bytes each
+ * - in trellis codes: scales of the blocks, fp16; factors of the rows, fp16
+ * - on grids with scales of 6 bits: the anchors of the blocks, a byte each. All parts up to here
+ * are padded with zeros to a multiple of 16 bytes each
  * - then every block as its alphabet lays it out; in trellis codes, tile after tile
  *   (kernels/shared/trellis.h); on the integer grid of b bits, with r rows and c columns:
- *   - scales: fp16[r]
+ *   - scales: fp16[r]; or one bit string of r scales of 6 bits (kernels/shared/block_scale.h)
  *   - on asymmetric grids of b >= 2: r zero points of b bits, as one bit string
  *   - on asymmetric grids of b = 1: bases, fp16[r]
  *   - codes: r bit strings of c codes of b bits
@@ -48,10 +49,10 @@ size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
 void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_code_kind code_kind, size_t *least,
                        size_t *most);
 
-/* Fills `parts` with the runs of one kind in block row i, in order: the bit map, of kind 0; in
- * trellis codes the scales and factors, of kind 16; then the parts of every block's alphabet.
- * io/sections.h compresses runs of a kind together. Returns their number, at most 1 +
- * SB_BLOCK_PARTS * block columns. */
+/* Fills `parts` with the runs of one kind in block row i, in order: the bit map, of kind 0;
+ * anchors, of kind 0; in trellis codes the scales and factors, of kind 16; then the parts of every
+ * block's alphabet. io/sections.h compresses runs of a kind together. Returns their number, at most
+ * 2 + SB_BLOCK_PARTS * block columns. */
 size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i,
                          const uint8_t *bits, sb_code_kind code_kind);
 
@@ -112,12 +113,21 @@ void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
 void sb_blockrow_unpack(sb_grid *grids, uint8_t *codes, const uint8_t *packed,
                         const sb_tiling *tiling, size_t i, sb_code_kind code_kind);
 
-/* On grids: visits every group (row r of block j) of block row i, block by block. scale and base
- * are offsets in bytes from the start of the packed block row; base is SIZE_MAX for a group without
- * one. Local.
- */
-typedef void (*sb_blockrow_scale)(void *context, size_t r, size_t j, size_t scale, size_t base);
+/* On grids: where the numbers that scale a group (row r of block j) are, as offsets in bytes from
+ * the start of the packed block row. */
+typedef struct sb_scale_place {
+  size_t r, j;
+  size_t scale; /* of its fp16 scale; of the string of the block's scales where these have 6 bits */
+  size_t anchor; /* of the block's anchor (shared/block_scale.h); SIZE_MAX where scales are fp16 */
+  size_t base;   /* of its fp16 base; SIZE_MAX where it has none */
+} sb_scale_place;
+/* Visits every group of block row i, block by block. Local. */
+typedef void (*sb_blockrow_scale)(void *context, const sb_scale_place *place);
 void sb_blockrow_scales(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                         sb_code_kind code_kind, sb_blockrow_scale visit, void *context);
+/* Reads a scale, or writes one: the nearest that the block's anchor has. A scale above 0 stays so
+ * where it has 6 bits. The anchor stays. O(1). */
+float sb_scale_at(const uint8_t *packed, const sb_scale_place *place);
+void sb_scale_put(uint8_t *packed, const sb_scale_place *place, float scale);
 
 #endif

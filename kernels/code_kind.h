@@ -5,7 +5,8 @@
 #include "kernels/shared/grid_types.h"
 
 /* By kind: "grid", "symmetric-grid", "signed-grid", "by-width-grid", the same with "-bf16",
- * "trellis-12", "trellis-14", "trellis-16", "exl3"; NULL behind the last. */
+ * "grid-6bit", "symmetric-grid-6bit", "trellis-12", "trellis-14", "trellis-16", "exl3"; NULL behind
+ * the last. */
 extern const char *const sb_code_kind_names[];
 
 #endif

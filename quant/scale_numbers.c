@@ -125,15 +125,23 @@ typedef struct walk {
   sb_code_kind code_kind;
 } walk;
 
-static void visit_group(void *context, size_t r, size_t j, size_t scale, size_t base) {
+static void visit_group(void *context, const sb_scale_place *place) {
   const walk *w = context;
-  w->visit(w->context, r * w->blocks + j,
+  w->visit(w->context, place->r * w->blocks + place->j,
            &(sb_scale_number){.kind = SB_SCALE_GROUP,
                               .code_kind = w->code_kind,
                               .dtype = SB_F16,
-                              .bits = sb_alphabet_width(w->bits[j]),
-                              .value = w->row + scale,
-                              .base = base == SIZE_MAX ? NULL : w->row + base});
+                              .bits = sb_alphabet_width(w->bits[place->j]),
+                              .row = w->row,
+                              .place = *place,
+                              .base = place->base == SIZE_MAX ? NULL : w->row + place->base});
+}
+
+double sb_scale_number_value(const sb_scale_number *number) {
+  float value;
+  if (!number->value) return (double)sb_scale_at(number->row, &number->place);
+  sb_to_f32(&value, number->value, number->dtype, 1);
+  return (double)value;
 }
 
 /* A run of numbers without bases; `index`: of the first. */

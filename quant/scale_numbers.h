@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kernels/blockrow.h"
 #include "model/model.h"
 #include "model/sizes.h"
 
@@ -68,9 +69,14 @@ typedef struct sb_scale_number {
   sb_code_kind code_kind; /* of the matrix; scales of its type are rounded to it */
   sb_dtype dtype;         /* of what is at `value` */
   unsigned bits;          /* the width of a group or block; 0 for others */
-  uint8_t *value;
+  uint8_t *value;         /* NULL for a group's scale, which is at `place` of the block row `row` */
+  uint8_t *row;
+  sb_scale_place place;
   uint8_t *base; /* fp16, or NULL */
 } sb_scale_number;
+
+/* What the number is. O(1). */
+double sb_scale_number_value(const sb_scale_number *number);
 
 /* Visits each number of a unit, whose bytes are `data`, in any order; `index` is its place among
  * them. Returns how many there are. */

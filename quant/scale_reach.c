@@ -7,12 +7,13 @@
 #include "mpi/large.h"
 #include "quant/scale_numbers.h"
 
-/* The largest scales: of fp16, and of fp16 with 8 significant bits. */
-static const double LARGEST = 65504, LARGEST_OF_8_BITS = 65280;
-enum { LARGEST_HALF = 0x7bff, LARGEST_HALF_OF_8_BITS = 0x7bf8 };
+/* The largest scale of a kind. */
+static double largest_scale(sb_code_kind code_kind) {
+  return (double)sb_grid_limit(sb_scale_significant_bits(code_kind));
+}
 
 double sb_scale_reach(unsigned bits, sb_code_kind code_kind) {
-  const double limit = sb_scales_of(code_kind) == SB_SCALES_BF16 ? LARGEST_OF_8_BITS : LARGEST;
+  const double limit = largest_scale(code_kind);
   const double levels = (1u << bits) - 1;
   if (sb_is_trellis(code_kind)) return limit;
   switch (sb_grid_levels_at(code_kind, bits)) {
@@ -138,9 +139,7 @@ typedef struct cuts {
 static void see_scale(void *context, size_t index, const sb_scale_number *number) {
   cuts *c = context;
   (void)index;
-  const unsigned limit =
-      sb_scales_of(number->code_kind) == SB_SCALES_BF16 ? LARGEST_HALF_OF_8_BITS : LARGEST_HALF;
-  c->scales += (sb_element16(number->value, 0) & 0x7fffu) == limit;
+  c->scales += fabs(sb_scale_number_value(number)) == largest_scale(number->code_kind);
 }
 
 static sb_status see_row(void *context, sb_model *m, const sb_place *place, size_t unit,

@@ -78,7 +78,10 @@ static void each_number(sb_scales *s, const float *gradients, number_work work, 
 
 static void read_number(state *s, const sb_scale_number *number, double gradient, const void *how) {
   (void)gradient, (void)how;
-  memcpy(s->was, number->value, sb_dtype_size(number->dtype));
+  if (number->value)
+    memcpy(s->was, number->value, sb_dtype_size(number->dtype));
+  else
+    s->was[0] = sb_grid_to_fp16((float)sb_scale_number_value(number));
   if (number->base) memcpy(&s->was[1], number->base, sizeof s->was[1]);
 }
 
@@ -137,7 +140,7 @@ static double value_of(const void *bytes, sb_dtype dtype) {
 /* *to = was * factor in the number's type. What is not 0 stays so: unpacking divides by factors. */
 static void put(uint8_t *to, const uint16_t *was, const sb_scale_number *number, double factor) {
   const float value = (float)(value_of(was, number->dtype) * factor);
-  uint16_t half = sb_grid_to_fp16(sb_grid_number(value, number->code_kind));
+  uint16_t half = sb_grid_to_fp16(sb_grid_base(value, number->code_kind));
   if (factor == 1) {
     memcpy(to, was, sb_dtype_size(number->dtype));
   } else if (number->dtype != SB_F16) {
@@ -148,12 +151,22 @@ static void put(uint8_t *to, const uint16_t *was, const sb_scale_number *number,
   }
 }
 
+/* The scale of a group, in the block row. */
+static void put_scale(uint16_t was, const sb_scale_number *number, double factor) {
+  const float before = sb_grid_from_fp16(was), value = (float)((double)before * factor);
+  sb_scale_put(number->row, &number->place,
+               factor == 1 ? before : sb_grid_scale(value, number->code_kind));
+}
+
 /* Into the unit. */
 static void write_number(state *s, const sb_scale_number *number, double gradient,
                          const void *how) {
   (void)gradient, (void)how;
   const double factor = exp((double)s->shift);
-  put(number->value, s->was, number, factor);
+  if (number->value)
+    put(number->value, s->was, number, factor);
+  else
+    put_scale(s->was[0], number, factor);
   if (number->base) put(number->base, &s->was[1], number, factor);
 }
 
@@ -174,7 +187,7 @@ double sb_scales_pace(const sb_scale_number *number) {
 static void move_number(state *s, const sb_scale_number *number, double gradient, const void *how) {
   const step *now = how;
   const double rate = now->rate * sb_scales_pace(number);
-  if (number->kind == SB_SCALE_NORM) gradient *= value_of(number->value, number->dtype);
+  if (number->kind == SB_SCALE_NORM) gradient *= sb_scale_number_value(number);
   s->mean = (float)(BETA_MEAN * (double)s->mean + (1 - BETA_MEAN) * gradient);
   s->square = (float)(BETA_SQUARE * (double)s->square + (1 - BETA_SQUARE) * gradient * gradient);
   s->shift -= (float)(rate * (double)s->mean * now->of_mean /

@@ -1,7 +1,6 @@
 #include "kernels/cpu/cpu_packed.h"
 
 #include "base/memory.h"
-#include "kernels/shared/blockrow_layout.h"
 
 /* to[c] = value c of a row of n codes, eight at a time: eight codes of b bits are b bytes. */
 static void decode_codes(float *to, const uint8_t *codes, size_t n, unsigned bits,
@@ -20,14 +19,13 @@ static void decode_codes(float *to, const uint8_t *codes, size_t n, unsigned bit
 static void decode_row(float *to, const struct sb_packed_impl *w, size_t row) {
   const sb_tiling *tiling = &w->tiling;
   const size_t columns = sb_tiling_block_cols(tiling), i = row / tiling->block_rows,
-               r = row % tiling->block_rows, rows = sb_tiling_rows_of(tiling, i);
+               r = row % tiling->block_rows;
   for (size_t j = 0; j < columns; j++) {
-    const size_t k = i * columns + j, cols = sb_tiling_cols_of(tiling, j);
-    const uint8_t *block = w->packed + w->blocks[k];
-    const sb_block_layout layout = sb_block_layout_of(rows, cols, w->bits[k], w->code_kind);
+    const uint8_t *block = w->packed + w->blocks[i * columns + j];
+    const sb_block_layout layout = sb_packed_layout(w, i, j);
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
-    decode_codes(to + j * tiling->block_cols, block + layout.codes + r * layout.code_bytes, cols,
-                 layout.bits, &grid);
+    decode_codes(to + j * tiling->block_cols, block + layout.codes + r * layout.code_bytes,
+                 layout.cols, layout.bits, &grid);
   }
 }
 

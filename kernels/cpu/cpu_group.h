@@ -39,7 +39,7 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
   if (one_bit && sb_grid_levels_at(code_kind, 1) == SB_GRID_SYMMETRIC)
     range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
   if (one_bit && sb_has_base(code_kind, 1)) {
-    range.mean = sb_grid_number(cpu_group_mean(w, n, 0.0f, false), code_kind);
+    range.mean = sb_grid_base(cpu_group_mean(w, n, 0.0f, false), code_kind);
     range.spread = cpu_group_mean(w, n, range.mean, true);
   }
   return range;

@@ -26,6 +26,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_level.h"
+#include "kernels/shared/blockrow_layout.h"
 
 enum {
   SB_PACKED_PIECE = 128, /* codes per piece */
@@ -51,6 +52,16 @@ struct sb_packed_impl {
   sb_packed_item *items; /* the whole matrix, cut by bytes, large ones first */
   size_t item_count;
 };
+
+/* The layout of block (i, j) of a matrix on grids, with its anchor. */
+static inline sb_block_layout sb_packed_layout(const struct sb_packed_impl *w, size_t i, size_t j) {
+  const size_t columns = sb_tiling_block_cols(&w->tiling);
+  sb_block_layout b =
+      sb_block_layout_of(sb_tiling_rows_of(&w->tiling, i), sb_tiling_cols_of(&w->tiling, j),
+                         w->bits[i * columns + j], w->code_kind);
+  b.anchor = sb_blockrow_anchor(w->packed + w->frames[i], columns, j, w->code_kind);
+  return b;
+}
 
 /* A prepared x of one token. width: floats of block column j's part. start: index of its first
  * float. length: floats of all parts. */

@@ -61,26 +61,41 @@ PV_INLINE void ask_ahead(const uint8_t *p, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at + PV_AHEAD, 0, 2);
 }
 
+/* The scales of the item's rows; `scale` has room for whole vectors. */
+static void read_scales(float *scale, const uint8_t *block, const sb_block_layout *layout,
+                        const sb_packed_item *item) {
+  uint16_t halves[SB_PACKED_ROWS];
+  uint8_t codes[SB_PACKED_ROWS];
+  if (layout->scale_bits == 16) {
+    ask_ahead(block + 2 * item->row, 2 * item->rows);
+    memcpy(halves, block + 2 * item->row, 2 * item->rows);
+    for (size_t r = 0; r < item->rows; r += PV_LANES) pv_store(scale + r, pv_halves(halves + r));
+    return;
+  }
+  /* items begin at multiples of 16 rows, 12 bytes of scales */
+  ask_ahead(block + item->row / 8 * SB_SCALE6_BITS, item->rows);
+  pv_numbers(codes, block + item->row / 8 * SB_SCALE6_BITS, item->rows, SB_SCALE6_BITS);
+  for (size_t r = 0; r < item->rows; r++) scale[r] = sb_scale6_value(layout->anchor, codes[r]);
+}
+
 /* Reads scales and offsets of the item's rows in block column j. `scale` and `offset` have room for
  * whole vectors. */
 static void read_groups(float *scale, float *offset, const struct sb_packed_impl *w,
                         const sb_packed_item *item, size_t j) {
-  const size_t k = item->i * sb_tiling_block_cols(&w->tiling) + j,
-               rows = sb_tiling_rows_of(&w->tiling, item->i);
+  const size_t k = item->i * sb_tiling_block_cols(&w->tiling) + j;
   const uint8_t *block = w->packed + w->blocks[k];
   const unsigned b = w->bits[k];
+  const sb_block_layout layout = sb_packed_layout(w, item->i, j);
   const bool zeros = sb_has_zero_point(w->code_kind, b), bases = sb_has_base(w->code_kind, b);
   const pv middle = pv_set(sb_grid_middle(w->code_kind, b)), none = pv_set(0.0f),
            minus = pv_set(-1.0f);
-  uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];
+  uint16_t base[SB_PACKED_ROWS];
   uint8_t zero[SB_PACKED_ROWS];
-  ask_ahead(block + 2 * item->row, 2 * item->rows);
-  memcpy(scales, block + 2 * item->row, 2 * item->rows);
-  if (zeros) pv_numbers(zero, block + 2 * rows + item->row / 8 * b, item->rows, b);
-  if (bases) memcpy(base, block + 2 * rows + 2 * item->row, 2 * item->rows);
+  read_scales(scale, block, &layout, item);
+  if (zeros) pv_numbers(zero, block + layout.zeros + item->row / 8 * b, item->rows, b);
+  if (bases) memcpy(base, block + layout.zeros + 2 * item->row, 2 * item->rows);
   for (size_t r = 0; r < item->rows; r += PV_LANES) {
-    const pv by = pv_halves(scales + r), center = zeros ? pv_bytes(zero + r) : middle;
-    pv_store(scale + r, by);
+    const pv by = pv_load(scale + r), center = zeros ? pv_bytes(zero + r) : middle;
     pv_store(offset + r,
              pv_fma(pv_fma(minus, by, none), center, bases ? pv_halves(base + r) : none));
   }

@@ -17,9 +17,10 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     const size_t j = item / eights, c = item % eights * 8;
     const uint64_t entry = blocks[i * columns + j];
     const uint8_t *block = packed + packed_offset(entry);
-    const sb_block_layout layout =
+    sb_block_layout layout =
         sb_block_layout_of(sb_tiling_rows_of(&tiling, i), sb_tiling_cols_of(&tiling, j),
                            packed_bits(entry), code_kind);
+    layout.anchor = packed_anchor(packed, blocks, columns, i, j, code_kind);
     if (c >= layout.cols) continue;
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
     const size_t n = layout.cols - c < 8 ? layout.cols - c : 8;

@@ -115,7 +115,7 @@ __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &
   if (one_bit && sb_grid_levels_at(code_kind, 1) == SB_GRID_SYMMETRIC)
     range.mean_magnitude = group_mean(row, 0.0f, true);
   if (one_bit && sb_has_base(code_kind, 1)) {
-    range.mean = sb_grid_number(group_mean(row, 0.0f, false), code_kind);
+    range.mean = sb_grid_base(group_mean(row, 0.0f, false), code_kind);
     range.spread = group_mean(row, range.mean, true);
   }
   return range;

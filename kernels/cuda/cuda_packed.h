@@ -35,6 +35,10 @@
 
 #include "kernels/cuda/cuda.h"
 
+extern "C" {
+#include "kernels/shared/blockrow_layout.h"
+}
+
 /* Most tokens of the first two ways, and the side of a block on the tensor cores. */
 enum { SB_CUDA_PACKED_TOKENS = 256, SB_CUDA_PACKED_SIDE = 128 };
 
@@ -80,6 +84,16 @@ struct sb_packed_impl {
   size_t *offsets;             /* host copies of two arguments of packed_create */
   uint8_t *bits;
 };
+
+/* The anchor of block (i, j); 0 where blocks have none. The first block of a block row stands
+ * behind its head, whose last part the anchors are. */
+SB_HOST_DEVICE static inline uint8_t packed_anchor(const uint8_t *packed, const uint64_t *blocks,
+                                                   size_t columns, size_t i, size_t j,
+                                                   sb_code_kind code_kind) {
+  return sb_grid_scale_bits(code_kind) == 16
+             ? 0
+             : packed[packed_offset(blocks[i * columns]) - sb_bitmap_bytes(columns) + j];
+}
 
 /* y[T, rows] = x W', or += if `add`, for T <= SB_CUDA_PACKED_TOKENS. */
 sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,

@@ -25,9 +25,10 @@ __global__ void __launch_bounds__(SB_CUDA_THREADS)
   for (size_t j = 0; j < columns; j++) {
     const uint64_t entry = blocks[i * columns + j];
     const uint8_t *block = packed + packed_offset(entry);
-    const sb_block_layout layout =
+    sb_block_layout layout =
         sb_block_layout_of(sb_tiling_rows_of(&tiling, i), sb_tiling_cols_of(&tiling, j),
                            packed_bits(entry), code_kind);
+    layout.anchor = packed_anchor(packed, blocks, columns, i, j, code_kind);
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
     for (size_t c = lane * 8; c < layout.cols; c += SB_WARP * 8) {
       const size_t n = layout.cols - c < 8 ? layout.cols - c : 8, col = j * tiling.block_cols + c;

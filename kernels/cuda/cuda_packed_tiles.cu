@@ -73,10 +73,11 @@ __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block
 template <int BITS, int TILES, int PARTS>
 __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *block,
                                          const uint32_t (*x)[TILES * 8][X_ROW],
-                                         sb_code_kind code_kind, int tokens) {
+                                         sb_code_kind code_kind, uint8_t anchor, int tokens) {
   const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4,
             r = (int)threadIdx.x / 32 * 16 + g;
-  const sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, code_kind);
+  sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, code_kind);
+  layout.anchor = anchor;
   const row_grid upper = grid_of(block, layout, r), lower = grid_of(block, layout, r + 8);
   const uint32_t shift_upper = sb_bf16_pair(-128.0f - upper.center, -128.0f - upper.center);
   const uint32_t shift_lower = sb_bf16_pair(-128.0f - lower.center, -128.0f - lower.center);
@@ -134,33 +135,34 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
 
 /* Calls multiply with the width as a constant. */
 template <int TILES, int PARTS>
-__device__ __forceinline__ void
-multiply_at(float (&sum)[TILES][4], unsigned bits, const uint8_t *block,
-            const uint32_t (*x)[TILES * 8][X_ROW], sb_code_kind code_kind, int tokens) {
+__device__ __forceinline__ void multiply_at(float (&sum)[TILES][4], unsigned bits,
+                                            const uint8_t *block,
+                                            const uint32_t (*x)[TILES * 8][X_ROW],
+                                            sb_code_kind code_kind, uint8_t anchor, int tokens) {
   switch (bits) {
   case 1:
-    multiply<1, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<1, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 2:
-    multiply<2, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<2, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 3:
-    multiply<3, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<3, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 4:
-    multiply<4, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<4, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 5:
-    multiply<5, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<5, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 6:
-    multiply<6, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<6, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   case 7:
-    multiply<7, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<7, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   default:
-    multiply<8, TILES, PARTS>(sum, block, x, code_kind, tokens);
+    multiply<8, TILES, PARTS>(sum, block, x, code_kind, anchor, tokens);
     break;
   }
 }
@@ -184,9 +186,12 @@ struct grid_codec {
   }
   template <int TILES, int PARTS>
   __device__ __forceinline__ static void
-  multiply(float (&sum)[TILES][4], const packed_job &w, unsigned, unsigned bits,
+  multiply(float (&sum)[TILES][4], const packed_job &w, unsigned k, unsigned bits,
            const uint8_t *block, const uint32_t (*x)[TILES * 8][X_ROW], const tables &) {
-    multiply_at<TILES, PARTS>(sum, bits, block, x, w.code_kind, w.tokens);
+    const size_t columns = w.cols / SIDE;
+    const uint8_t anchor =
+        packed_anchor(w.packed, w.at.blocks, columns, k / columns, k % columns, w.code_kind);
+    multiply_at<TILES, PARTS>(sum, bits, block, x, w.code_kind, anchor, w.tokens);
   }
 };
 

@@ -74,9 +74,10 @@ __global__ void __launch_bounds__(BLOCK_THREADS, 6)
     before += sb_block_layout_bytes(&other);
   }
   before = sb_block_sum(before, scratch);
-  const sb_block_layout layout =
-      sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], code_kind);
-  const uint8_t *block = packed + offsets[b.i] + sb_bitmap_bytes(columns) + before;
+  sb_block_layout layout = sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], code_kind);
+  const uint8_t *row = packed + offsets[b.i],
+                *block = row + sb_blockrow_head_of(columns, b.rows, code_kind).codes + before;
+  layout.anchor = sb_blockrow_anchor(row, columns, b.j, code_kind);
   O *to = out + b.row * tiling.cols + b.col;
   switch (whole ? layout.bits : 0u) {
 #define UNPACK(bits)                                                                               \

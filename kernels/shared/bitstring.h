@@ -44,6 +44,15 @@ SB_HOST_DEVICE static inline unsigned sb_bitstring_get(const uint8_t *in, size_t
   return word >> shift & ((1u << bits) - 1u);
 }
 
+/* Sets number i, below 2^bits; the others stay. */
+SB_HOST_DEVICE static inline void sb_bitstring_put(uint8_t *out, size_t i, unsigned bits,
+                                                   unsigned number) {
+  const size_t at = i * bits, shift = at % 8;
+  const unsigned all = ((1u << bits) - 1u) << shift, here = number << shift;
+  out[at / 8] = (uint8_t)((out[at / 8] & ~all) | here);
+  if (shift + bits > 8) out[at / 8 + 1] = (uint8_t)((out[at / 8 + 1] & ~(all >> 8)) | here >> 8);
+}
+
 /* out = the string of numbers[0 .. n), each below 2^bits. */
 SB_HOST_DEVICE static inline void sb_bitstring_pack(uint8_t *out, const uint8_t *numbers, size_t n,
                                                     unsigned bits) {

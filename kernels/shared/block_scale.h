@@ -54,11 +54,14 @@ SB_HOST_DEVICE static inline float sb_scale6_value(uint8_t anchor, unsigned code
   return code == 0 ? 0.0f : value;
 }
 
-/* The code of a scale >= 0: the nearest one, the larger one of two; never 0 for a scale above 0. */
+/* The code of a scale >= 0: the nearest one of the scale's own power of two, the larger one of two;
+ * the end of the range beyond it; never 0 for a scale above 0. So a scale that was rounded has the
+ * same code again, and a block the same anchor. */
 SB_HOST_DEVICE static inline unsigned sb_scale6_code(uint8_t anchor, float scale) {
-  const unsigned m = sb_anchor_mantissa(anchor);
-  const uint32_t rounded = (sb_scale_bits_of_float(scale) + (1u << (22 - m))) >> (23 - m),
-                 zero = sb_anchor_exponent(anchor) << m;
+  const unsigned m = sb_anchor_mantissa(anchor), all = (1u << m) - 1u;
+  const uint32_t bits = sb_scale_bits_of_float(scale), zero = sb_anchor_exponent(anchor) << m;
+  uint32_t rounded = bits >> (23 - m);
+  if ((rounded & all) != all) rounded += bits >> (22 - m) & 1u;
   if (!(scale > 0.0f)) return 0;
   if (rounded <= zero) return 1;
   return rounded - zero < SB_SCALE6_MOST ? rounded - zero : SB_SCALE6_MOST;

@@ -18,6 +18,8 @@ enum { SB_HALF_STEP_BITS = 2 };
 typedef enum sb_scale_type {
   SB_SCALES_FP16, /* 11 significant bits */
   SB_SCALES_BF16, /* fp16 with 8 significant bits, as many as bf16 has */
+  SB_SCALES_6BIT, /* fp16 with 5 significant bits, stored in 6 bits without a sign; bases are fp16
+                   */
   SB_SCALE_TYPES
 } sb_scale_type;
 
@@ -35,7 +37,11 @@ SB_HOST_DEVICE static inline sb_code_kind sb_grid_levels(sb_code_kind kind) {
 SB_HOST_DEVICE static inline sb_scale_type sb_scales_of(sb_code_kind kind) {
   return sb_is_grid(kind) ? (sb_scale_type)((int)kind / SB_GRID_LEVELS) : SB_SCALES_FP16;
 }
-/* The kind with the levels of `grid` and scales of `type`. A trellis is returned as it is. */
+/* True where there is a kind with the levels of `grid` and scales of `type`. */
+SB_HOST_DEVICE static inline bool sb_grid_may_have_scales(sb_code_kind grid, sb_scale_type type) {
+  return !sb_is_grid(grid) || type != SB_SCALES_6BIT || sb_grid_levels(grid) < SB_GRID_SIGNED;
+}
+/* That kind, if there is one. A trellis is returned as it is. */
 SB_HOST_DEVICE static inline sb_code_kind sb_grid_with_scales(sb_code_kind grid,
                                                               sb_scale_type type) {
   return sb_is_grid(grid) ? (sb_code_kind)((int)grid % SB_GRID_LEVELS + SB_GRID_LEVELS * (int)type)
@@ -71,9 +77,17 @@ SB_HOST_DEVICE static inline bool sb_has_whole_center(sb_code_kind kind, unsigne
   return sb_has_zero_point(kind, bits) || sb_grid_levels_at(kind, bits) == SB_GRID_SIGNED;
 }
 
-/* Significant bits of scales and bases, the leading one among them. */
+/* Significant bits of scales and of bases, the leading one among them. */
 SB_HOST_DEVICE static inline unsigned sb_scale_significant_bits(sb_code_kind kind) {
+  const sb_scale_type type = sb_scales_of(kind);
+  return type == SB_SCALES_BF16 ? 8u : type == SB_SCALES_6BIT ? 5u : 11u;
+}
+SB_HOST_DEVICE static inline unsigned sb_base_significant_bits(sb_code_kind kind) {
   return sb_scales_of(kind) == SB_SCALES_BF16 ? 8u : 11u;
+}
+/* Bits that the scale of a group takes in a block row: 16, or 6 beside an anchor of the block. */
+SB_HOST_DEVICE static inline unsigned sb_grid_scale_bits(sb_code_kind kind) {
+  return sb_scales_of(kind) == SB_SCALES_6BIT ? 6u : 16u;
 }
 
 #endif

@@ -40,6 +40,8 @@
  *
  * Kinds of ..._BF16 have 8 significant bits wherever fp16 is said above: a number is rounded to
  * these (up where it would be rounded up to fp16), then to fp16. It is within fp16 and within bf16.
+ * Kinds of ..._6BIT have scales of 5 significant bits in the same way, and bases of 11; their
+ * scales take 6 bits (block_scale.h).
  *
  * The code of a weight is the nearest level, ties to the even code.
  *
@@ -93,8 +95,8 @@ enum {
 
 /* The statistics of a group's weights that its grid is chosen from. */
 typedef struct sb_group_range {
-  float low, high;    /* min(w, 0), max(w, 0) */
-  float mean, spread; /* for asymmetric b = 1: the base, sb_grid_number(mean w); mean |w - base| */
+  float low, high;      /* min(w, 0), max(w, 0) */
+  float mean, spread;   /* for asymmetric b = 1: the base, sb_grid_base(mean w); mean |w - base| */
   float mean_magnitude; /* for symmetric b = 1: mean |w| */
 } sb_group_range;
 
@@ -127,12 +129,15 @@ SB_GRID_FN float sb_grid_rint(float x) {
 #endif
 }
 
-/* A finite value rounded to 8 significant bits: to nearest, ties to even, or away from 0. */
-SB_GRID_FN float sb_grid_eight_bits(float value, bool away) {
+/* A finite value rounded to `significant` bits, 1 .. 23: to nearest, ties to even, or away from 0.
+ */
+SB_GRID_FN float sb_grid_significant(float value, unsigned significant, bool away) {
+  const unsigned dropped = 24u - significant;
+  const uint32_t all = (1u << dropped) - 1u;
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
-  bits += away ? 0xffffu : 0x7fffu + (bits >> 16 & 1u);
-  bits &= 0xffff0000u;
+  bits += away ? all : (all >> 1) + (bits >> dropped & 1u);
+  bits &= ~all;
   memcpy(&value, &bits, sizeof bits);
   return value;
 }
@@ -144,20 +149,32 @@ SB_GRID_FN float sb_grid_fp16(float value) {
                                                   : value < -limit ? -limit
                                                                    : value));
 }
-/* The same rounded to the type of a kind's scales: a base, or a scale that is given. */
-SB_GRID_FN float sb_grid_number(float value, sb_code_kind code_kind) {
-  const float limit = 65280.0f; /* the largest of 8 bits within fp16 */
-  if (sb_scale_significant_bits(code_kind) > 8) return sb_grid_fp16(value);
+/* The largest fp16 number of so many significant bits, at most 11. */
+SB_GRID_FN float sb_grid_limit(unsigned significant) {
+  return 65536.0f - (float)(1u << (16u - significant));
+}
+/* A mean or magnitude, rounded to fp16 numbers of so many significant bits. */
+SB_GRID_FN float sb_grid_number(float value, unsigned significant) {
+  const float limit = sb_grid_limit(significant);
+  if (significant > 10u) return sb_grid_fp16(value);
   if (!(fabsf(value) < limit))
     return sb_grid_fp16(value > 0.0f ? limit : value < 0.0f ? -limit : value);
-  return sb_grid_fp16(sb_grid_eight_bits(value, false));
+  return sb_grid_fp16(sb_grid_significant(value, significant, false));
 }
-/* A step >= 0, rounded to the type of a kind's scales: up where fp16 is subnormal. Rounding up to 8
- * bits first leaves a second rounding only where a step of fp16 has fewer bits. */
+/* A scale that is given, and a base, rounded to the type of the kind. */
+SB_GRID_FN float sb_grid_scale(float value, sb_code_kind code_kind) {
+  return sb_grid_number(value, sb_scale_significant_bits(code_kind));
+}
+SB_GRID_FN float sb_grid_base(float value, sb_code_kind code_kind) {
+  return sb_grid_number(value, sb_base_significant_bits(code_kind));
+}
+/* A step >= 0, rounded to the type of a kind's scales: up where fp16 is subnormal. Rounding up to
+ * fewer bits first leaves a second rounding only where a step of fp16 has fewer still. */
 SB_GRID_FN float sb_grid_step(float value, sb_code_kind code_kind) {
+  const unsigned significant = sb_scale_significant_bits(code_kind);
   const bool coarse = value < 0x1p-14f;
-  if (coarse && sb_scale_significant_bits(code_kind) <= 8) value = sb_grid_eight_bits(value, true);
-  const float nearest = sb_grid_number(value, code_kind);
+  if (coarse && significant <= 10u) value = sb_grid_significant(value, significant, true);
+  const float nearest = sb_grid_number(value, significant);
   return coarse && nearest < value ? nearest + 0x1p-24f : nearest;
 }
 
@@ -193,12 +210,12 @@ SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsi
     return sb_grid_signed(range, share, bits, code_kind);
   if (sb_grid_levels_at(code_kind, bits) == SB_GRID_SYMMETRIC) {
     const float low = fabsf(range->low), largest = range->high > low ? range->high : low;
-    const float scale = bits == 1 ? sb_grid_number(2.0f * range->mean_magnitude, code_kind)
+    const float scale = bits == 1 ? sb_grid_scale(2.0f * range->mean_magnitude, code_kind)
                                   : sb_grid_step(2.0f * (largest * share) / top, code_kind);
     return sb_grid_make(scale, 0.5f * top, 0.0f, bits);
   }
   if (bits == 1)
-    return sb_grid_make(sb_grid_number(2.0f * range->spread, code_kind), 0.5f, range->mean, bits);
+    return sb_grid_make(sb_grid_scale(2.0f * range->spread, code_kind), 0.5f, range->mean, bits);
   const float below = fmaf(fabsf(range->low), share, 0.0f);
   const float above = fmaf(range->high, share, 0.0f);
   grid = sb_grid_make(sb_grid_step((above + below) / top, code_kind), 0.0f, 0.0f, bits);

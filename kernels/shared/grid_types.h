@@ -18,9 +18,10 @@ enum {
  * symmetric ones lie around 0, signed ones have a level at 0 and one more at one side of it than at
  * the other; by width a group has symmetric levels up to 2 bits and signed ones from 3 on. Those of
  * ..._BF16 are the same with scales (and bases) of 8 significant bits, which fp16 and bf16 both
- * hold. kernels/shared/code_traits.h answers what a kind has. Trellises (shared/trellis.h): a code
- * is the step of a walk over 2^12, 2^14 or 2^16 states; the last kind has tiles, states and
- * transforms of EXL3. */
+ * hold; those of ..._6BIT are stored with scales of 6 bits (block_scale.h), which have no sign, as
+ * signed levels need. kernels/shared/code_traits.h answers what a kind has.
+ * Trellises (shared/trellis.h): a code is the step of a walk over 2^12, 2^14 or 2^16 states; the
+ * last kind has tiles, states and transforms of EXL3. */
 typedef enum sb_code_kind {
   SB_GRID_ASYMMETRIC = 0,
   SB_GRID_SYMMETRIC = 1,
@@ -30,6 +31,8 @@ typedef enum sb_code_kind {
   SB_GRID_SYMMETRIC_BF16,
   SB_GRID_SIGNED_BF16,
   SB_GRID_BY_WIDTH_BF16,
+  SB_GRID_ASYMMETRIC_6BIT,
+  SB_GRID_SYMMETRIC_6BIT,
   SB_TRELLIS_12,
   SB_TRELLIS_14,
   SB_TRELLIS_16,

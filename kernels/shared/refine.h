@@ -25,7 +25,7 @@ SB_GRID_FN float sb_refine_scale(const sb_grid *grid, float step, sb_code_kind c
                                                                                       : grid->scale;
 }
 SB_GRID_FN float sb_refine_base(const sb_grid *grid, float step, sb_code_kind code_kind) {
-  const float best = grid->base + step, base = sb_grid_number(best, code_kind);
+  const float best = grid->base + step, base = sb_grid_base(best, code_kind);
   return sb_refine_closer(base, grid->base, best) ? base : grid->base;
 }
 

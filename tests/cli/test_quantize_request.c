@@ -58,6 +58,8 @@ static void codes(void **state) {
   assert_ok(
       settle("-b 3 -o out --calib c --symmetric --scale-type bf16", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC_BF16);
+  assert_ok(settle("-b 3 -o out --calib c --scale-type 6bit", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_ASYMMETRIC_6BIT);
   assert_ok(settle("-b 3 -o out --calib c --grid-kind signed", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SIGNED && r.min_bits == 2);
   assert_ok(

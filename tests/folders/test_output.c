@@ -167,7 +167,8 @@ static void round_trips(void **state) {
   scratch_begin();
   round_trip(golden_names[0], (sb_blocking){64, 36, SB_TRELLIS_12}, 200);
   for (size_t i = 0; i < GOLDENS; i++) {
-    round_trip(golden_names[i], (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, i);
+    round_trip(golden_names[i],
+               (sb_blocking){16, 32, i % 2 ? SB_GRID_ASYMMETRIC : SB_GRID_ASYMMETRIC_6BIT}, i);
     round_trip(golden_names[i],
                (sb_blocking){7, 10, i % 2 ? SB_GRID_SIGNED_BF16 : SB_GRID_SYMMETRIC}, i + 100);
   }

@@ -62,6 +62,8 @@ static void seeds(fuzz_take take, void *context) {
     seed(take, context, (sb_tiling){3, 9, 1, 1}, 2, (sb_code_kind)s);
     seed(take, context, (sb_tiling){4, 20, 200, 1000}, 0, (sb_code_kind)s);
   }
+  seed(take, context, (sb_tiling){9, 67, 5, 8}, 0, SB_GRID_ASYMMETRIC_6BIT);
+  seed(take, context, (sb_tiling){16, 40, 16, 33}, 0, SB_GRID_SYMMETRIC_6BIT);
   seed(take, context, (sb_tiling){70, 24, 65, 12}, 1, SB_TRELLIS_12);
   seed(take, context, (sb_tiling){64, 12, 64, 8}, 0, SB_TRELLIS_14);
   seed(take, context, (sb_tiling){16, 16, 16, 16}, 0, SB_TRELLIS_EXL3);
@@ -73,11 +75,10 @@ typedef struct visited {
   unsigned sum;
 } visited;
 
-static void visit(void *context, size_t r, size_t j, size_t scale, size_t base) {
+static void visit(void *context, const sb_scale_place *p) {
   visited *v = context;
-  (void)r, (void)j;
-  fuzz_require(scale + 2 <= v->bytes && (base == SIZE_MAX || base + 2 <= v->bytes));
-  v->sum += v->packed[scale] + v->packed[scale + 1];
+  fuzz_require(p->scale + 2 <= v->bytes && (p->base == SIZE_MAX || p->base + 2 <= v->bytes));
+  v->sum += sb_scale_at(v->packed, p) > 0;
   v->groups++;
 }
 
@@ -86,7 +87,7 @@ static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t 
   const size_t cols = sb_tiling_block_cols(t), rows = sb_tiling_rows_of(t, i);
   uint8_t bits[MOST_COLS];
   fuzz_require(sb_blockrow_read_bits(bits, packed, bytes, t, i, code_kind) == SB_OK);
-  sb_block_part *parts = malloc((1 + SB_BLOCK_PARTS * cols) * sizeof *parts);
+  sb_block_part *parts = malloc((2 + SB_BLOCK_PARTS * cols) * sizeof *parts);
   size_t sum = 0;
   for (size_t n = sb_blockrow_parts(parts, t, i, bits, code_kind); n > 0; n--)
     sum += parts[n - 1].bytes;

@@ -105,11 +105,12 @@ static void names_of_codes(void **state) {
   sb_free(&text);
 }
 
-/* Signed grids raise the version; the type of scales does not, and is named unless it is fp16. */
+/* Signed grids raise the version, and so do scales of 6 bits; the type of scales is named unless it
+ * is fp16. */
 static void grids(void **state) {
   (void)state;
   for (int symmetry = 0; symmetry < 4; symmetry++)
-    for (int scales = 0; scales < 2; scales++) {
+    for (int scales = 0; scales < (symmetry < SB_MANIFEST_SIGNED ? 3 : 2); scales++) {
       sb_manifest m;
       char *text;
       size_t bytes;
@@ -122,7 +123,8 @@ static void grids(void **state) {
       assert_ok(sb_manifest_read(scratch_path("g"), &m));
       assert_int_equal(m.symmetry, symmetry);
       assert_int_equal(m.scales, scales);
-      assert_int_equal(m.version, symmetry >= SB_MANIFEST_SIGNED ? 4 : 1);
+      assert_int_equal(m.version,
+                       symmetry >= SB_MANIFEST_SIGNED || scales == SB_MANIFEST_6BIT ? 4 : 1);
       sb_manifest_free(&m);
       assert_ok(sb_file_read_all(scratch_path("g/manifest.json"), SIZE_MAX, &text, &bytes));
       assert_int_equal(strstr(text, "\"scales\"") != NULL, scales != SB_MANIFEST_FP16);

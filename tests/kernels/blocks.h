@@ -53,7 +53,7 @@ static inline sb_grid scalar_grid(const float *w, size_t n, unsigned bits, sb_co
     if (w[i] < range.low) range.low = w[i];
     if (w[i] > range.high) range.high = w[i];
   }
-  range.mean = sb_grid_number(ordered_mean(w, n, 0.0f, false), code_kind);
+  range.mean = sb_grid_base(ordered_mean(w, n, 0.0f, false), code_kind);
   range.spread = ordered_mean(w, n, range.mean, true);
   range.mean_magnitude = ordered_mean(w, n, 0.0f, true);
   return sb_grid_choose(&range, bits, code_kind);

@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "kernels/blockrow.h"
 #include "tests/kernels/check.h"
+#include "tests/kernels/scale_by_hand.h"
 
 typedef struct packed_case {
   sb_tiling tiling;
@@ -19,38 +20,29 @@ typedef struct packed_case {
   double *w, *size; /* weights, and what rounding is measured by: |w| + |value of code 0| */
 } packed_case;
 
-static inline unsigned bits_at(const uint8_t *string, size_t number, unsigned bits) {
-  unsigned out = 0;
-  for (unsigned i = 0; i < bits; i++) {
-    const size_t at = number * bits + i;
-    out |= (unsigned)(string[at / 8] >> at % 8 & 1) << i;
-  }
-  return out;
-}
-
-static inline double half_at(const uint8_t *p, size_t k) {
-  return (double)sb_f16_to_f32((uint16_t)(p[2 * k] | p[2 * k + 1] << 8));
-}
-
-/* One block into its place; returns its bytes. */
-static inline size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows,
-                                size_t col, size_t cols, unsigned b) {
-  const uint8_t *zeros = block + 2 * rows, *codes = zeros;
-  const bool asymmetric =
-                 c->code_kind == SB_GRID_ASYMMETRIC || c->code_kind == SB_GRID_ASYMMETRIC_BF16,
+/* One block into its place; returns its bytes. `head` begins its block row. */
+static inline size_t read_block(const packed_case *c, const uint8_t *head, const uint8_t *block,
+                                size_t row, size_t rows, size_t col, size_t cols, unsigned b) {
+  const uint8_t *zeros = block + scale_bytes(rows, c->code_kind), *codes = zeros;
+  const size_t columns = sb_tiling_block_cols(&c->tiling), j = col / c->tiling.block_cols;
+  const bool asymmetric = c->code_kind == SB_GRID_ASYMMETRIC ||
+                          c->code_kind == SB_GRID_ASYMMETRIC_BF16 ||
+                          c->code_kind == SB_GRID_ASYMMETRIC_6BIT,
              by_width = c->code_kind == SB_GRID_BY_WIDTH || c->code_kind == SB_GRID_BY_WIDTH_BF16,
              symmetric = c->code_kind == SB_GRID_SYMMETRIC ||
-                         c->code_kind == SB_GRID_SYMMETRIC_BF16 || (by_width && b <= 2);
+                         c->code_kind == SB_GRID_SYMMETRIC_BF16 ||
+                         c->code_kind == SB_GRID_SYMMETRIC_6BIT || (by_width && b <= 2);
   if (asymmetric) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
   const size_t stride = (cols * b + 7) / 8;
   for (size_t r = 0; r < rows; r++) {
+    const double scale = scale_by_hand(head, columns, j, block, r, c->code_kind);
     double center = asymmetric || symmetric ? 0.5 * ((1 << b) - 1) : 1 << (b - 1), base = 0.0;
     if (asymmetric && b == 1) base = half_at(zeros, r);
     if (asymmetric && b > 1) center = bits_at(zeros, r, b);
     for (size_t k = 0; k < cols; k++) {
       const size_t at = (row + r) * c->tiling.cols + col + k;
-      c->w[at] = (bits_at(codes + r * stride, k, b) - center) * half_at(block, r) + base;
-      c->size[at] = fabs(c->w[at]) + fabs(base - center * half_at(block, r));
+      c->w[at] = (bits_at(codes + r * stride, k, b) - center) * scale + base;
+      c->size[at] = fabs(c->w[at]) + fabs(base - center * scale);
     }
   }
   return (size_t)(codes - block) + rows * stride;
@@ -82,9 +74,10 @@ static inline void make_case(packed_case *c, const uint8_t *widths, size_t width
     uint8_t *at = c->packed + c->offsets[i];
     sb_blockrow_encode(at, w + i * g->block_rows * g->cols, SB_F32, g, i, c->bits + i * columns,
                        c->code_kind, NULL);
-    at += (columns + 15) / 16 * 16;
+    const uint8_t *head = at;
+    at += head_bytes(columns, c->code_kind);
     for (size_t j = 0; j < columns; j++)
-      at += read_block(c, at, i * g->block_rows, sb_tiling_rows_of(g, i), j * g->block_cols,
+      at += read_block(c, head, at, i * g->block_rows, sb_tiling_rows_of(g, i), j * g->block_cols,
                        sb_tiling_cols_of(g, j), c->bits[i * columns + j]);
   }
 }

@@ -1,6 +1,7 @@
 /* Packed block rows: read by hand from the description in
  * kernels/blockrow.h, and by unpack_blocks. */
 #include "tests/kernels/blocks.h"
+#include "tests/kernels/scale_by_hand.h"
 #include "tests/support/grid_kinds.h"
 
 #include "kernels/blockrow.h"
@@ -14,6 +15,54 @@ typedef struct data {
   uint8_t *bits, **packed;
   size_t *bytes;
 } data;
+
+/* The scales of a block as 6 bits hold them: of the four mantissas the widest that reaches over all
+ * powers of two in it, spare ones around them; then the nearest value in the scale's own power of
+ * two. */
+static void settle(double *scales, size_t rows) {
+  int low = 1000, high = -1000, m = 4;
+  for (size_t r = 0; r < rows; r++)
+    if (scales[r] > 0) {
+      low = ilogb(scales[r]) < low ? ilogb(scales[r]) : low;
+      high = ilogb(scales[r]) > high ? ilogb(scales[r]) : high;
+    }
+  if (high == -1000) return;
+  while (m > 1 && high - low >= 1 << (6 - m)) m--;
+  const int reach = 1 << (6 - m), spare = reach > high - low + 1 ? reach - (high - low + 1) : 0;
+  const int e = high + (spare + 1) / 2 - reach + 1;
+  const uint8_t anchor = (uint8_t)(4 * ((e < -24 ? -24 : e) + 24) + m - 1);
+  for (size_t r = 0; r < rows; r++) {
+    double best = 0;
+    if (scales[r] == 0) continue;
+    for (unsigned c = 1; c < 64; c++) {
+      const double value = scale6_by_hand(anchor, c);
+      if (ilogb(value) == ilogb(scales[r]) && fabs(value - scales[r]) <= fabs(best - scales[r]))
+        best = value;
+    }
+    if (best == 0) best = scale6_by_hand(anchor, ilogb(scales[r]) <= e ? 1 : 63);
+    scales[r] = best;
+  }
+}
+
+/* Corrects what rounding in place has for scales that a block row keeps in 6 bits. */
+static void settle_blocks(data *d) {
+  const sb_tiling *t = &d->tiling;
+  for (size_t k = 0; k < d->rows * d->columns; k++) {
+    const size_t i = k / d->columns, j = k % d->columns, rows = sb_tiling_rows_of(t, i),
+                 n = sb_tiling_cols_of(t, j), at = i * t->block_rows * t->cols + j * t->block_cols;
+    double scales[128];
+    for (size_t r = 0; r < rows; r++)
+      scales[r] = (double)scalar_grid(d->w + at + r * t->cols, n, d->bits[k], d->code_kind).scale;
+    settle(scales, rows);
+    for (size_t r = 0; r < rows; r++) {
+      const sb_grid grid = scalar_grid(d->w + at + r * t->cols, n, d->bits[k], d->code_kind);
+      for (size_t c = 0; c < n; c++)
+        d->expected[at + r * t->cols + c] =
+            fmaf(sb_grid_code(&grid, d->w[at + r * t->cols + c]) - grid.center, (float)scales[r],
+                 grid.base);
+    }
+  }
+}
 
 static data create(size_t shape, sb_code_kind code_kind) {
   data d = {.tiling = shapes[shape],
@@ -31,6 +80,7 @@ static data create(size_t shape, sb_code_kind code_kind) {
   fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
   fill_bits(d.bits, d.rows * d.columns, 1, 8, shape);
   scalar_quantize(d.expected, d.w, &d.tiling, d.bits, code_kind);
+  if (is_6bit(code_kind)) settle_blocks(&d);
   for (size_t i = 0; i < d.rows; i++) { /* memory of exactly the size, for the address sanitizer */
     d.bytes[i] = sb_blockrow_bytes(&d.tiling, i, d.bits + i * d.columns, code_kind);
     d.packed[i] = malloc(d.bytes[i]);
@@ -53,45 +103,38 @@ static void release(data *d) {
   sb_free(&d->bytes);
 }
 
-/* Number k of the bit string at `string`. */
-static unsigned number(const uint8_t *string, size_t k, unsigned bits) {
-  unsigned out = 0;
-  for (unsigned i = 0; i < bits; i++)
-    out |= (unsigned)(string[(k * bits + i) / 8] >> (k * bits + i) % 8 & 1) << i;
-  return out;
-}
-
-static double half(const uint8_t *at) {
-  return (double)sb_f16_to_f32((uint16_t)(at[0] + 256 * at[1]));
-}
-
 /* The format, once more, without the library. Returns the end. */
 static const uint8_t *read_by_hand(const data *d, size_t i) {
-  const uint8_t *at = d->packed[i] + (d->columns + 15) / 16 * 16;
+  const uint8_t *head = d->packed[i], *at = head + head_bytes(d->columns, d->code_kind),
+                *end_of_map = head + (d->columns + 15) / 16 * 16;
   const size_t rows = sb_min_size(d->tiling.block_rows, d->tiling.rows - i * d->tiling.block_rows);
   assert_memory_equal(d->packed[i], d->bits + i * d->columns, d->columns);
-  for (const uint8_t *pad = d->packed[i] + d->columns; pad < at; pad++) assert_int_equal(*pad, 0);
+  for (const uint8_t *pad = head + d->columns; pad < end_of_map; pad++) assert_int_equal(*pad, 0);
+  for (const uint8_t *pad = end_of_map + d->columns; pad < at; pad++) assert_int_equal(*pad, 0);
   for (size_t j = 0; j < d->columns; j++) {
     const unsigned b = d->bits[i * d->columns + j];
     const size_t cols =
         sb_min_size(d->tiling.block_cols, d->tiling.cols - j * d->tiling.block_cols);
-    const bool asymmetric =
-        d->code_kind == SB_GRID_ASYMMETRIC || d->code_kind == SB_GRID_ASYMMETRIC_BF16;
+    const bool asymmetric = d->code_kind == SB_GRID_ASYMMETRIC ||
+                            d->code_kind == SB_GRID_ASYMMETRIC_BF16 ||
+                            d->code_kind == SB_GRID_ASYMMETRIC_6BIT;
     const bool by_width = d->code_kind == SB_GRID_BY_WIDTH || d->code_kind == SB_GRID_BY_WIDTH_BF16;
     const bool symmetric = d->code_kind == SB_GRID_SYMMETRIC ||
-                           d->code_kind == SB_GRID_SYMMETRIC_BF16 || (by_width && b <= 2);
+                           d->code_kind == SB_GRID_SYMMETRIC_BF16 ||
+                           d->code_kind == SB_GRID_SYMMETRIC_6BIT || (by_width && b <= 2);
     const size_t extra = !asymmetric ? 0 : b == 1 ? 2 * rows : (rows * b + 7) / 8;
-    const uint8_t *zeros = at + 2 * rows, *codes = zeros + extra;
+    const uint8_t *zeros = at + scale_bytes(rows, d->code_kind), *codes = zeros + extra;
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)
       for (size_t c = 0; c < cols; c++) {
-        const double code = number(codes, c, b), scale = half(at + 2 * r),
+        const double code = bits_at(codes, c, b),
+                     scale = scale_by_hand(head, d->columns, j, at, r, d->code_kind),
                      top = ldexp(1, (int)b) - 1;
         const float expected = d->expected[(i * d->tiling.block_rows + r) * d->tiling.cols +
                                            j * d->tiling.block_cols + c];
         double value = (code - (symmetric ? top : top + 1) / 2) * scale;
         if (asymmetric)
-          value = b == 1 ? half(zeros + 2 * r) + (code - 0.5) * scale
-                         : (code - number(zeros, r, b)) * scale;
+          value = b == 1 ? half_at(zeros, r) + (code - 0.5) * scale
+                         : (code - bits_at(zeros, r, b)) * scale;
         assert_true((float)value == expected);
       }
     at = codes;
@@ -205,6 +248,8 @@ static void test_two_steps(void **state) {
           }
         sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind, NULL);
         sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.code_kind, NULL);
+        if (is_6bit(d.code_kind)) /* scales as the block keeps them */
+          sb_blockrow_unpack(grids, codes, again, &d.tiling, i, d.code_kind);
         for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
           for (size_t c = 0; c < d.tiling.cols; c++) {
             const sb_grid *grid =

@@ -7,20 +7,31 @@ static bool is_bf16(sb_code_kind kind) {
          kind == SB_GRID_SIGNED_BF16 || kind == SB_GRID_BY_WIDTH_BF16;
 }
 static bool is_asymmetric(sb_code_kind kind) {
-  return kind == SB_GRID_ASYMMETRIC || kind == SB_GRID_ASYMMETRIC_BF16;
+  return kind == SB_GRID_ASYMMETRIC || kind == SB_GRID_ASYMMETRIC_BF16 ||
+         kind == SB_GRID_ASYMMETRIC_6BIT;
 }
 static bool is_symmetric(sb_code_kind kind, double top) {
   return kind == SB_GRID_SYMMETRIC || kind == SB_GRID_SYMMETRIC_BF16 ||
+         kind == SB_GRID_SYMMETRIC_6BIT ||
          ((kind == SB_GRID_BY_WIDTH || kind == SB_GRID_BY_WIDTH_BF16) && top <= 3);
 }
 
+/* Significant bits of its scales. */
+static int significant(sb_code_kind kind) {
+  return is_bf16(kind)                                                       ? 8
+         : kind == SB_GRID_ASYMMETRIC_6BIT || kind == SB_GRID_SYMMETRIC_6BIT ? 5
+                                                                             : 11;
+}
+
 /* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal,
- * else the nearest; of those with 8 significant bits, where the kind wants them. */
+ * else the nearest; of those with fewer significant bits, where the kind wants them. */
 static double step_of(double value, sb_code_kind kind) {
   _Float16 half;
-  if (is_bf16(kind) && value > 0) {
-    const double ulp = fmax(ldexp(1, ilogb(value) - 7), 0x1p-24);
-    return value < 0x1p-14 ? ceil(value / ulp) * ulp : fmin(rint(value / ulp) * ulp, 65280);
+  if (significant(kind) < 11 && value > 0) {
+    const int bits = significant(kind);
+    const double ulp = fmax(ldexp(1, ilogb(value) - bits + 1), 0x1p-24);
+    return value < 0x1p-14 ? ceil(value / ulp) * ulp
+                           : fmin(rint(value / ulp) * ulp, 65536 - ldexp(1, 16 - bits));
   }
   if (value < 0x1p-14) return ceil(value * 0x1p24) * 0x1p-24;
   if (value > 65504.0) return 65504.0;
@@ -51,12 +62,13 @@ static void check_signed_bit(const sb_grid *g, double low, double high) {
   assert_true(g->scale == 0.0f || (g->scale < 0.0f) == (high > -low));
 }
 
-/* Scale and base are numbers of fp16, and of bf16 where the kind wants that. */
+/* Scale and base are numbers of fp16, and of bf16 where the kind wants that; scales of 5 bits. */
 static void check_type(const sb_grid *g, sb_code_kind kind) {
   uint32_t numbers[2];
   assert_true((float)(_Float16)g->scale == g->scale && (float)(_Float16)g->base == g->base);
   memcpy(numbers, (const float[2]){g->scale, g->base}, sizeof numbers);
   if (is_bf16(kind)) assert_int_equal((numbers[0] | numbers[1]) & 0xffffu, 0);
+  if (significant(kind) == 5) assert_int_equal(numbers[0] & 0x7ffffu, 0);
 }
 
 static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind code_kind) {
@@ -71,8 +83,8 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind co
   }
   for (size_t i = 0; i < n; i++) spread += fabs((double)w[i] - (double)g.base);
   assert_true(g.top == (float)top);
-  const double last = is_bf16(code_kind) ? 0x1p-7 : 0x1p-10, /* of a number: one bit */
-      limit = is_bf16(code_kind) ? 65280 : 65504, size = fabs((double)g.scale);
+  const double last = ldexp(1, 1 - significant(code_kind)), /* of a number: one bit */
+      limit = 65536 - ldexp(1, 16 - significant(code_kind)), size = fabs((double)g.scale);
   if (bits == 1 && !is_asymmetric(code_kind) && !is_symmetric(code_kind, top)) {
     check_signed_bit(&g, low, high);
   } else if (bits == 1) {
@@ -194,7 +206,7 @@ static void test_zeros(void **state) {
             const float mean = h < 2 ? (h ? -1e-9f : zeros[z]) : 1.5f;
             const sb_group_range range = {.low = zeros[z],
                                           .high = highs[h],
-                                          .mean = sb_grid_number(mean, (sb_code_kind)code_kind),
+                                          .mean = sb_grid_base(mean, (sb_code_kind)code_kind),
                                           .spread = fabsf(mean),
                                           .mean_magnitude = fabsf(mean)};
             sb_group_range plus = range;

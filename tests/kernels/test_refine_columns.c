@@ -123,13 +123,15 @@ static void check_codes(rounded *x, size_t r, double error) {
   }
 }
 
-/* Nor has any neighbouring scale of fp16, or of 8 significant bits. */
+/* Nor has any neighbouring scale of fp16, or of 8 or 5 significant bits. */
 static void check_scales(rounded *x, size_t r, double error) {
   for (size_t c = 0; c < x->n; c += x->tiling->block_cols) {
     sb_grid *grid = grid_at(x, r, c), kept = *grid;
     for (int side = -1; side <= 1; side += 2) {
-      const float step = x->code_kind < SB_GRID_ASYMMETRIC_BF16 ? 0x1p-10f : 0x1p-7f,
-                  scale = sb_grid_number(kept.scale * (1.0f + (float)side * step), x->code_kind);
+      const float step = x->code_kind < SB_GRID_ASYMMETRIC_BF16   ? 0x1p-10f
+                         : x->code_kind < SB_GRID_ASYMMETRIC_6BIT ? 0x1p-7f
+                                                                  : 0x1p-4f,
+                  scale = sb_grid_scale(kept.scale * (1.0f + (float)side * step), x->code_kind);
       *grid = sb_grid_make(scale, kept.center, kept.base, x->bits[c / x->tiling->block_cols]);
       const double other = error_of_row(x, r);
       if (other < error * (1 - 1e-4))

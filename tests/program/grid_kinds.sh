@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kinds of grids and types of scales: the same frames on any number of ranks through search, rounding and training, channels in place and
-# reordered; folders that the reader of docs/format.md reads, with scales of 8 bits where they are promised; checkpoints and bit maps of
+# reordered; folders that the reader of docs/format.md reads, with scales of 8 bits and of 6 where they are promised; checkpoints and bit maps of
 # another kind are refused.
 . "$(dirname "$0")/../support/shell.sh"
 
@@ -31,14 +31,18 @@ made signed-bf16 "3 1" "$tiny" "${whole[@]}" --bits 4.4 --grid-kind signed --sca
 made grid-bf16 "2" "$tiny" "${whole[@]}" --bits 3.8 --min-bits 1 --scale-type bf16 --reorder none
 made by-width "1 3" "$tiny" "${whole[@]}" --bits 3.6 --min-bits 1 --grid-kind by-width --reorder fused
 made symmetric-bf16 "2" "$tiny" "${tokens[@]}" --bits 3.4 --min-bits 1 --symmetric --scale-type bf16 --method layer --quantizer rtn
+made grid-6bit "1 3" "$tiny" "${whole[@]}" --bits 3.8 --min-bits 1 --scale-type 6bit --reorder fused
+made symmetric-6bit "2" "$tiny" "${tokens[@]}" --bits 3.4 --min-bits 1 --symmetric --scale-type 6bit --method layer --quantizer rtn
 says signed symmetry signed
+says grid-6bit scales 6bit
+grep -q '"format_version": 4' "$dir/grid-6bit/manifest.json" || fail "grid-6bit: another format version"
 says signed codes signed-grid
 says signed-bf16 scales bf16
 says grid-bf16 symmetry asymmetric
 grep -q '"scales"' "$dir/signed/manifest.json" && fail "signed: scales that are not fp16 are promised"
 "$shardbits" inspect "$dir/signed-bf16" | grep -q "blocks of .*32 x 16, signed, scales within bf16" || fail "inspect: not its grids"
 [ "$(loss_of signed 1)" = "$(loss_of signed 3)" ] || fail "signed: another loss on 3 ranks"
-[ "$(loss_of f32 1)" = "$(loss_of symmetric-bf16 2)" ] || fail "symmetric-bf16: another loss after export"
+[ "$(loss_of f32 1)" = "$(loss_of symmetric-6bit 2)" ] || fail "symmetric-6bit: another loss after export"
 
 # What was begun with another kind does not go on.
 saved=$dir/search
@@ -55,5 +59,6 @@ run 1 quantize "$tiny" "${whole[@]}" --bits 4.4 --grid-kind signed --scale-type 
 wrong=2
 refuses 1 "--grid-kind signed has at least 2 bits" quantize "$tiny" --method rtn --bits 3 --min-bits 1 --grid-kind signed -o "$out"
 refuses 1 "--symmetric and --grid-kind signed contradict" quantize "$tiny" --method rtn --bits 3 --symmetric --grid-kind signed -o "$out"
+refuses 1 "--scale-type 6bit has no sign" quantize "$tiny" --method rtn --bits 3 --grid-kind signed --scale-type 6bit -o "$out"
 refuses 1 "--scale-type is of grids" quantize "$tiny" --method rtn --bits 3 --codes trellis --scale-type bf16 -o "$out"
 finish

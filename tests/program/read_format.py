@@ -30,15 +30,26 @@ def eight_bits(numbers):
     return bool((mantissa == np.floor(mantissa)).all())
 
 
+def scales_of_six_bits(codes, anchor):
+    m = anchor % 4 + 1
+    values = (1 + (codes % 2**m) / 2**m) * 2.0 ** (anchor // 4 - 24 + codes // 2**m)
+    return np.where(codes == 0, 0, values).astype(np.float32)
+
+
 def block_row(data, rows, cols, block_cols, symmetry, scales):
     """Blocks on grids."""
     blocks = -(-cols // block_cols)
-    at = -(-blocks // 16) * 16
+    at = anchors = -(-blocks // 16) * 16
+    at *= 2 if scales == "6bit" else 1
     out = np.empty((rows, cols), np.float32)
     for j in range(blocks):
         bits, width = data[j], min(block_cols, cols - j * block_cols)
-        scale = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
-        at += 2 * rows
+        size = -(-rows * 6 // 8) if scales == "6bit" else 2 * rows
+        if scales == "6bit":
+            scale = scales_of_six_bits(numbers(data[at : at + size], rows, 6), data[anchors + j])
+        else:
+            scale = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
+        at += size
         base = np.zeros(rows, np.float32)
         halves = symmetry == "symmetric" or (symmetry == "by-width" and bits <= 2)
         if symmetry != "asymmetric":
@@ -50,7 +61,7 @@ def block_row(data, rows, cols, block_cols, symmetry, scales):
             size = -(-rows * bits // 8)
             center = numbers(data[at : at + size], rows, bits)
             at += size
-        assert scales == "fp16" or (eight_bits(scale) and eight_bits(base)), "scales of more than 8 bits"
+        assert scales != "bf16" or (eight_bits(scale) and eight_bits(base)), "scales of more than 8 bits"
         assert not (symmetry == "asymmetric" or halves) or (scale >= 0).all(), "a negative scale"
         size = -(-width * bits // 8)
         for r in range(rows):
@@ -215,7 +226,7 @@ def main():
             assert data == want, f"{folder}: {t['name']} differs"
     count = len(manifest["tensors"]) - orders
     assert all(len(tensors) == count for tensors in folders.values())
-    assert manifest["format_version"] == (4 if symmetry in ("signed", "by-width") else 3 if codes or tables else 2 if orders else 1)
+    assert manifest["format_version"] == (4 if symmetry in ("signed", "by-width") or scales == "6bit" else 3 if codes or tables else 2 if orders else 1)
     print(f"{count} tensors are equal, {orders} orders, {tables} tables; widths {sorted(widths)}")
 
 

@@ -60,6 +60,7 @@ static void reach(void **state) {
   EXPECT(sb_scale_reach(2, SB_GRID_BY_WIDTH) == 1.5 * 65504.0);
   EXPECT(sb_scale_reach(3, SB_GRID_BY_WIDTH) == 3 * 65504.0);
   EXPECT(sb_scale_reach(3, SB_GRID_ASYMMETRIC_BF16) == 7 * 65280.0);
+  EXPECT(sb_scale_reach(3, SB_GRID_ASYMMETRIC_6BIT) == 7 * 63488.0);
   EXPECT(sb_scale_reach(3, SB_GRID_SIGNED_BF16) == 3 * 65280.0);
   all_ranks_passed();
 }

@@ -26,6 +26,7 @@ static const kind kinds[] = {
     {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false, 0},
     {"mha-untied", SB_REORDER_FUSED, SB_GRID_BY_WIDTH, false, 3},
     {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC_BF16, true, 0},
+    {"mha-untied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC_6BIT, true, 2},
     {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true, 1}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
 enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
@@ -149,9 +150,7 @@ static sb_scale_number *numbers_of(trainee *t, size_t owned, int *kinds_of) {
 }
 
 static double present(const sb_scale_number *number) {
-  float value;
-  sb_to_f32(&value, number->value, number->dtype, 1);
-  return (double)value;
+  return sb_scale_number_value(number);
 }
 
 /* The divergence once a number has been multiplied by exp(by), about: the first step of Adam is one
