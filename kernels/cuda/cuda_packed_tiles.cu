@@ -66,6 +66,13 @@ __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block
   return out;
 }
 
+template <int BITS>
+__device__ __forceinline__ sb_block_layout layout_of(sb_code_kind code_kind, uint8_t anchor) {
+  sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, code_kind);
+  layout.anchor = anchor;
+  return layout;
+}
+
 /* ---- one block ---- */
 
 /* Adds a block's product with x to this thread's sums. sum[n] has rows r and r + 8, and tokens
@@ -76,8 +83,7 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
                                          sb_code_kind code_kind, uint8_t anchor, int tokens) {
   const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4,
             r = (int)threadIdx.x / 32 * 16 + g;
-  sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, code_kind);
-  layout.anchor = anchor;
+  const sb_block_layout layout = layout_of<BITS>(code_kind, anchor);
   const row_grid upper = grid_of(block, layout, r), lower = grid_of(block, layout, r + 8);
   const uint32_t shift_upper = sb_bf16_pair(-128.0f - upper.center, -128.0f - upper.center);
   const uint32_t shift_lower = sb_bf16_pair(-128.0f - lower.center, -128.0f - lower.center);

@@ -22,6 +22,8 @@
 #define sb_blockrow_read_bits      portable_blockrow_read_bits
 #define sb_blockrow_decode         portable_blockrow_decode
 #define sb_blockrow_unpack         portable_blockrow_unpack
+#define sb_scale_at                portable_scale_at
+#define sb_scale_put               portable_scale_put
 #define sb_blockrow_scales         portable_blockrow_scales
 #define sb_blockrow_has_bits       portable_blockrow_has_bits
 #define sb_blockrow_encode_trellis portable_blockrow_encode_trellis

@@ -41,6 +41,25 @@ static void fill(float *w) {
     w[k] = k / LD < 3 ? 0.25f + (float)(k % 11) / 16 : (float)(k * 7 % 23) / 16 - 0.6f;
 }
 
+static void double_half(uint8_t *at) {
+  uint16_t half;
+  memcpy(&half, at, sizeof half);
+  half = sb_grid_to_fp16(2 * sb_grid_from_fp16(half));
+  memcpy(at, &half, sizeof half);
+}
+
+/* In 6 bits a power of two is as many codes as there are mantissas. */
+static void double_scale(uint8_t *at, size_t row, uint8_t anchor, sb_code_kind code_kind) {
+  if (!is_6bit(code_kind)) {
+    double_half(at);
+    return;
+  }
+  const unsigned code = bits_at(at, row, 6) + (2u << anchor % 4);
+  assert_true(code < 64);
+  sb_bitstring_put(at, row, 6, code);
+  assert_int_equal(bits_at(at, row, 6), code);
+}
+
 static void check(unsigned bits, sb_code_kind code_kind) {
   const sb_block_shape shape = {ROWS, COLS, bits, code_kind};
   const sb_alphabet *a = sb_alphabet_of((uint8_t)bits);
@@ -74,21 +93,8 @@ static void check(unsigned bits, sb_code_kind code_kind) {
   size_t scale, base;
   a->decode(&shape, anchor, block, was, SB_F32, 0, LD);
   a->scale(&shape, row, &scale, &base);
-  for (int k = 0; k < 2; k++) {
-    const size_t at = k == 0 ? scale : base;
-    uint16_t half;
-    if (at == SIZE_MAX) continue;
-    if (k == 0 && is_6bit(code_kind)) { /* a power of two is as many codes as there are mantissas */
-      const unsigned code = bits_at(block + at, row, 6) + (2u << anchor % 4);
-      assert_true(code < 64);
-      sb_bitstring_put(block + at, row, 6, code);
-      assert_int_equal(bits_at(block + at, row, 6), code);
-      continue;
-    }
-    memcpy(&half, block + at, sizeof half);
-    half = sb_grid_to_fp16(2 * sb_grid_from_fp16(half));
-    memcpy(block + at, &half, sizeof half);
-  }
+  double_scale(block + scale, row, anchor, code_kind);
+  if (base != SIZE_MAX) double_half(block + base);
   assert_int_equal(base != SIZE_MAX, bits == 1 && (code_kind == SB_GRID_ASYMMETRIC ||
                                                    code_kind == SB_GRID_ASYMMETRIC_BF16 ||
                                                    code_kind == SB_GRID_ASYMMETRIC_6BIT));
