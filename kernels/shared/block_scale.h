@@ -64,7 +64,7 @@ SB_HOST_DEVICE static inline unsigned sb_scale6_code(uint8_t anchor, float scale
   if ((rounded & all) != all) rounded += bits >> (22 - m) & 1u;
   if (!(scale > 0.0f)) return 0;
   if (rounded <= zero) return 1;
-  return rounded - zero < SB_SCALE6_MOST ? rounded - zero : SB_SCALE6_MOST;
+  return rounded - zero < SB_SCALE6_MOST ? rounded - zero : (uint32_t)SB_SCALE6_MOST;
 }
 
 /* The anchor of a block whose scales above 0 are from `least` to `most`, fp16 numbers; 0 where the
