@@ -157,12 +157,13 @@ static sb_status settle_grids(sb_quantize_request *r, const char *command) {
                    "%s: --symmetric and --grid-kind %s contradict each other: drop one", command,
                    sb_grid_kind_names[r->grid_kind]);
   if (r->symmetric) r->grid_kind = SB_GRID_SYMMETRIC;
-  if (r->codes != SB_CODES_GRID || r->grid_kind != SB_GRID_SIGNED) return SB_OK;
+  if (r->codes != SB_CODES_GRID) return SB_OK;
   if (!sb_grid_may_have_scales(r->grid_kind, r->scale_type))
     return sb_fail(SB_ERR_USAGE,
-                   "%s: --scale-type 6bit has no sign, as scales of signed grids need; choose "
-                   "fp16, bf16, or --grid-kind asymmetric or symmetric",
-                   command);
+                   "%s: --scale-type %s has no sign, as scales of --grid-kind %s need; choose fp16 "
+                   "or bf16, or asymmetric or symmetric grids",
+                   command, sb_scale_type_names[r->scale_type], sb_grid_kind_names[r->grid_kind]);
+  if (r->grid_kind != SB_GRID_SIGNED) return SB_OK;
   if (r->min_bits == 1 || r->embed_bits == 1 || r->head_bits == 1 || r->max_bits == 1)
     return sb_fail(SB_ERR_USAGE,
                    "%s: --grid-kind signed has at least 2 bits: with 1 it would have a level at 0 "

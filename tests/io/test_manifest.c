@@ -132,6 +132,22 @@ static void grids(void **state) {
     }
 }
 
+/* Scales of 6 bits have no sign. */
+static void scales_without_a_sign(void **state) {
+  (void)state;
+  for (int symmetry = SB_MANIFEST_SIGNED; symmetry <= SB_MANIFEST_BY_WIDTH; symmetry++) {
+    sb_manifest m;
+    make_folder(scratch_path("g"));
+    assert_ok(sb_manifest_read(scratch_path("g"), &m));
+    m.symmetry = (sb_manifest_symmetry)symmetry;
+    m.scales = SB_MANIFEST_6BIT;
+    assert_ok(sb_manifest_write(scratch_path("g"), &m));
+    sb_manifest_free(&m);
+    assert_int_equal(sb_manifest_read(scratch_path("g"), &m), SB_ERR_UNSUPPORTED);
+    assert_non_null(strstr(sb_message(), "have no sign"));
+  }
+}
+
 /* A tensor that names codes of its own has no signs of columns, and raises the version, whatever
  * the folder's codes are. */
 static void codes_of_a_tensor(void **state) {
@@ -296,6 +312,7 @@ int main(void) {
       cmocka_unit_test(write_and_read),
       cmocka_unit_test(names_of_codes),
       cmocka_unit_test(grids),
+      cmocka_unit_test(scales_without_a_sign),
       cmocka_unit_test(codes_of_a_tensor),
       cmocka_unit_test(set_finds_every_frame),
       cmocka_unit_test(bad_manifests),
