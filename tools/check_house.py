@@ -13,10 +13,10 @@ import subprocess
 import sys
 
 # Bottom to top. A room includes itself and rooms before it.
-ROOMS = ["base", "io", "mpi", "kernels", "model", "folders", "pass", "quant", "sensitivity", "alloc",
+ROOMS = ["base", "io", "mpi", "kernels", "python", "model", "folders", "pass", "quant", "sensitivity", "alloc",
          "train", "policy", "plan", "measure", "report", "cli"]
 # Leaves: they know nothing of these, although those lie below.
-NEVER = {"mpi": ["io"], "kernels": ["io", "mpi"], "folders": ["alloc"]}
+NEVER = {"mpi": ["io"], "kernels": ["io", "mpi"], "folders": ["alloc"], "python": ["mpi"]}
 # Inside kernels/ the two backends do not know each other, and what both share knows neither.
 KERNELS_NEVER = {"kernels/cpu": ["kernels/cuda"], "kernels/cuda": ["kernels/cpu"]}
 # (from, to): why the arrow may run that way.

@@ -11,9 +11,9 @@ $python -c 'import torch, transformers' >/dev/null 2>"$dir/err" || {
 export SHARDBITS_LIBRARY
 SHARDBITS_LIBRARY=$(dirname "$shardbits")/python/libshardbits_native.so
 as_model() { # OPTION ...
-  run 1 quantize "$model" --calib "$calib" --seqs 8 --seqlen 64 --round-seqs 16 --tune-seqs 8 "$@" -o "$dir/out" --overwrite
-  run 1 export "$dir/out" -o "$dir/f32" --dtype f32 --overwrite
-  $python "$source/python/tests/test_transformers.py" "$shardbits" "$dir/out" "$dir/f32" "$heldout" >"$dir/said" 2>&1 ||
+  run 1 quantize "$model" --calib "$calib" --seqs 8 --seqlen 64 --round-seqs 16 --tune-seqs 8 "$@" -o "$dir/quantized" --overwrite
+  run 1 export "$dir/quantized" -o "$dir/f32" --dtype f32 --overwrite
+  $python "$source/python/tests/test_transformers.py" "$shardbits" "$dir/quantized" "$dir/f32" "$heldout" >"$dir/said" 2>&1 ||
     fail "$*: $(cat "$dir/said")"
   grep -aoE "perplexity [0-9.]+, .*|weights [0-9.]+ MiB.*" "$dir/said"
 }
