@@ -139,9 +139,11 @@ static void multiply(size_t which, sb_compute compute, sb_code_kind code_kind) {
 static void equals_unpacked(void **state) {
   const sb_compute compute = gpu->operand == SB_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   (void)state;
-  for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+  for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
     for (int s = 0; s < (i % 3 == 0 ? KIND_TURNS : 2); s++)
       multiply(i, compute, kind_of_turn(0, s));
+    if (i % 3 == 1) multiply(i, compute, i % 2 ? SB_GRID_ASYMMETRIC_6BIT : SB_GRID_SYMMETRIC_6BIT);
+  }
 }
 
 static void bad_bits_are_refused(void **state) {
