@@ -12,7 +12,7 @@ from ._native import ShardbitsError, check, fail, library
 
 MANIFEST = "manifest.json"
 NEWEST = 4  # version of the format
-LEVELS = {"asymmetric": "grid", "symmetric": "symmetric-grid", "signed": "signed-grid"}
+LEVELS = {"asymmetric": "grid", "symmetric": "symmetric-grid", "signed": "signed-grid", "by-width": "by-width-grid"}
 
 
 def is_folder(path: Any) -> bool:
@@ -157,10 +157,11 @@ class Folder(Mapping):
     def codes_of(self, entry: dict[str, Any]) -> str:
         """The name of the kind of a quantized tensor's codes (docs/format.md)."""
         codes = entry.get("codes", self.manifest.get("codes"))
-        if codes is None or ("codes" in entry and codes.endswith("grid")):
-            codes = codes or LEVELS[self.manifest["symmetry"]]
-            if self.manifest.get("scales") == "bf16" and not codes.endswith("-bf16"):
-                codes += "-bf16"
+        if codes is None:
+            codes = LEVELS[self.manifest["symmetry"]]
+        scales = self.manifest.get("scales")
+        if scales and codes.endswith("grid"):
+            codes += "-" + scales
         return codes
 
     def order(self, number: int | None, side: int) -> np.ndarray | None:

@@ -25,6 +25,8 @@ KINDS = {
     "grid, one bit": ["--bits", "1.6", "--max-bits", "1", "--block", "128x64"],
     "symmetric": ["--bits", "3.4", "--symmetric"],
     "signed, 8 bits of scale": ["--bits", "3.4", "--grid-kind", "signed", "--scale-type", "bf16"],
+    "scales of 6 bits": ["--bits", "3.4", "--scale-type", "6bit", "--embed-bits", "4"],
+    "by width": ["--bits", "2.4", "--grid-kind", "by-width"],
     "tables": ["--bits", "4.4", "--embed-bits", "5"],
     "trellis": ["--bits", "2.2", "--codes", "trellis"],
     "exl3": ["--bits", "3.2", "--widths-for", "exl3"],
