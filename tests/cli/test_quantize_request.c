@@ -2,6 +2,7 @@
  * are refused. */
 #include "cli/quantize_request.h"
 
+#include "cli/quantize_readers.h"
 #include "tests/support/assertions.h"
 
 /* The table holds what is given to one of the two, and the request is settled. */
@@ -107,6 +108,105 @@ static void exl3(void **state) {
   assert_says("--block 128x192 does not go with --widths-for exl3");
   r.common.block[1] = 256;
   assert_ok(sb_quantize_settle(&r, "quantize", true));
+}
+
+/* A server leaves levels, widths, order and tables as it takes them. */
+static void servers(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  static const struct {
+    const char *line;
+    sb_code_kind levels;
+    unsigned least, most, embed, head; /* of tables: 0 is chosen */
+    sb_width_scope scope;
+    sb_width_set widths;
+  } cases[] = {{"-b 3 --widths-for vllm", SB_GRID_ASYMMETRIC, 2, 8, 16, 16, SB_WIDTH_OF_TIE, 0x1fc},
+               {"-b 3 --widths-for vllm --grid-kind signed --max-bits 6", SB_GRID_SIGNED, 2, 6, 16,
+                16, SB_WIDTH_OF_TIE, 0x7c},
+               {"-b 5 --widths-for sglang", SB_GRID_SIGNED, 4, 8, 16, 16, SB_WIDTH_OF_TIE, 0x110},
+               {"-b 5 --widths-for sglang --min-bits 5", SB_GRID_SIGNED, 8, 8, 16, 16,
+                SB_WIDTH_OF_TIE, 0x100},
+               {"-b 3 --widths-for gptq --max-bits 7", SB_GRID_ASYMMETRIC, 2, 4, 16, 0,
+                SB_WIDTH_OF_MATRIX, 0x1c},
+               {"-b 3 --widths-for gptq --head-bits 4", SB_GRID_ASYMMETRIC, 2, 8, 16, 4,
+                SB_WIDTH_OF_MATRIX, 0x11c},
+               {"-b 3 --widths-for mlx", SB_GRID_ASYMMETRIC, 2, 8, 0, 0, SB_WIDTH_OF_MATRIX, 0x17c},
+               {"-b 3 --widths-for mlx --method layer --embed-bits 16", SB_GRID_ASYMMETRIC, 2, 8,
+                16, 0, SB_WIDTH_OF_MATRIX, 0x17c},
+               {"-b 3 --widths-for vllm --method layer", SB_GRID_ASYMMETRIC, 2, 8, 16, 16,
+                SB_WIDTH_OF_TIE, 0x1fc},
+               {"-b 3 --widths-for vllm --method rtn", SB_GRID_ASYMMETRIC, 2, 8, 16, 16,
+                SB_WIDTH_OF_MODEL, 0x1fc},
+               {"-b 3 --method layer", SB_GRID_ASYMMETRIC, 1, 8, 0, 0, SB_WIDTH_OF_MATRIX, 0x1fe},
+               {"-b 3", SB_GRID_ASYMMETRIC, 1, 8, 0, 0, SB_WIDTH_OF_BLOCK, 0x1fe}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char line[128];
+    snprintf(line, sizeof line, "%s -o out --calib c", cases[i].line);
+    assert_ok(settle(line, SB_QUANTIZE_ALL, true, &r));
+    assert_int_equal(r.grid_kind, cases[i].levels);
+    assert_int_equal(sb_quantize_scope(&r), cases[i].scope);
+    assert_int_equal(sb_quantize_widths(&r), cases[i].widths);
+    assert_int_equal(r.min_bits ? r.min_bits : SB_MIN_BITS, cases[i].least);
+    assert_int_equal(r.max_bits, cases[i].most);
+    assert_int_equal(r.embed_bits, cases[i].embed);
+    assert_int_equal(r.head_bits, cases[i].head);
+  }
+}
+
+static sb_arch llama(size_t hidden, size_t intermediate, size_t kv_heads, sb_dtype dtype) {
+  sb_config config = {.layers = 2,
+                      .hidden = hidden,
+                      .intermediate = intermediate,
+                      .heads = 12,
+                      .kv_heads = kv_heads,
+                      .head_dim = 64,
+                      .vocab = 501,
+                      .dtype = dtype};
+  sb_arch arch;
+  snprintf(config.architecture, sizeof config.architecture, "LlamaForCausalLM");
+  assert_ok(sb_arch_create(&config, &arch));
+  return arch;
+}
+
+/* cols: of --block, 0 where it is not given */
+static sb_status with_model(const char *options, size_t cols, const sb_arch *arch,
+                            sb_quantize_request *r) {
+  char line[128];
+  snprintf(line, sizeof line, "-b 3 -o out --calib c %s", options);
+  assert_ok(settle(line, SB_QUANTIZE_ALL, true, r));
+  r->common.block_given = cols > 0;
+  if (cols > 0) r->common.block[1] = cols;
+  r->model = "m";
+  return sb_quantize_settle_model(r, "quantize", arch);
+}
+
+/* Groups and the type of scales follow from the model; a group that is given is held to it. */
+static void groups(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  sb_arch a = llama(768, 1536, 4, SB_BF16); /* down on 4 ranks: 384 = 3 x 128 */
+  assert_ok(with_model("--widths-for vllm", 0, &a, &r));
+  assert_true(r.common.block[0] == 128 && r.common.block[1] == 128);
+  assert_true(r.scale_type == SB_SCALES_BF16);
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_ASYMMETRIC_BF16);
+  assert_ok(with_model("--widths-for vllm --tensor-parallel 4", 0, &a, &r));
+  assert_int_equal(r.common.block[1], 64); /* o has 768 inputs, 192 on each */
+  assert_ok(with_model("--widths-for mlx", 0, &a, &r));
+  assert_true(r.common.block[1] == 128 && r.scale_type == SB_SCALES_FP16);
+  assert_ok(with_model("--widths-for vllm --scale-type fp16", 32, &a, &r));
+  assert_true(r.common.block[1] == 32 && r.scale_type == SB_SCALES_FP16);
+  assert_ok(with_model("", 0, &a, &r));
+  assert_true(r.common.block[1] == sb_quantize_defaults().common.block[1]);
+  assert_int_equal(with_model("--widths-for vllm", 96, &a, &r), SB_ERR_UNSUPPORTED);
+  assert_says("quantize --widths-for vllm: groups of 96 weights");
+  assert_int_equal(with_model("--widths-for vllm --tensor-parallel 8", 0, &a, &r),
+                   SB_ERR_UNSUPPORTED);
+  assert_says("--tensor-parallel 8 does not divide the 4 key-value heads of m");
+  sb_arch_free(&a);
+  a = llama(720, 1536, 4, SB_F16); /* 720 = 45 x 16 */
+  assert_int_equal(with_model("--widths-for gptq", 0, &a, &r), SB_ERR_UNSUPPORTED);
+  assert_says("q_proj.weight has 720 inputs");
+  sb_arch_free(&a);
 }
 
 /* Widths of embedding and head: chosen, given, left; of a tied model one. */
@@ -225,6 +325,20 @@ static void refused(void **state) {
       {"-b 3 -o out --widths-for exl3 --reorder indexed", "--reorder indexed does not go", true},
       {"-b 3 -o out --widths-for exl3 --symmetric", "--symmetric is of grids", true},
       {"-b 3 -o out --widths-for exl2", "--widths-for exl2", true},
+      {"-b 3 -o out --widths-for vllm --codes trellis", "--codes trellis does not go with", true},
+      {"-b 3 -o out --widths-for vllm --symmetric", "vllm: choose asymmetric or signed", true},
+      {"-b 3 -o out --widths-for sglang --grid-kind asymmetric", "sglang: choose signed", true},
+      {"-b 3 -o out --widths-for sglang --max-bits 3", "takes 4, 8 bits, none of which lies", true},
+      {"-b 3 -o out --widths-for gptq --min-bits 5 --max-bits 7", "takes 2, 3, 4, 8 bits", true},
+      {"-b 3 -o out --widths-for mlx --start-bits 7", "--start-bits 7: --widths-for mlx", true},
+      {"-b 3 -o out --widths-for mlx --head-bits 7", "which takes 2, 3, 4, 5, 6, 8 or 16", true},
+      {"-b 3 -o out --widths-for vllm --head-bits 4", "--head-bits 4 does not go with", true},
+      {"-b 3 -o out --widths-for gptq --embed-bits 4", "--embed-bits 4 does not go with", true},
+      {"-b 3 -o out --widths-for vllm --method table", "choose scalebits, layer or rtn", true},
+      {"-b 3 -o out --widths-for gptq --reorder indexed", "fused needs none", true},
+      {"-b 3 -o out --widths-for mlx --tensor-parallel 2", "--tensor-parallel 2 is of", true},
+      {"-b 3 -o out --tensor-parallel 2", "is of --widths-for vllm or sglang", true},
+      {"-b 3 -o out --widths-for vllm --tensor-parallel 0", "--tensor-parallel 0", true},
       {"-b 3 -o out --max-bits 9", "--max-bits 9: a whole number from 1 to 8", true},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -278,7 +392,8 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(codes),
-                                     cmocka_unit_test(exl3),      cmocka_unit_test(tables),
+                                     cmocka_unit_test(exl3),      cmocka_unit_test(servers),
+                                     cmocka_unit_test(groups),    cmocka_unit_test(tables),
                                      cmocka_unit_test(said),      cmocka_unit_test(refused),
                                      cmocka_unit_test(planned),   cmocka_unit_test(table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
