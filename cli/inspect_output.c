@@ -126,7 +126,9 @@ static void print_folder(const sb_inspect_request *request, const sb_manifest *m
   if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, s.orders);
   sb_table_row(out, "blocks of", "%zu x %zu, %s%s", m->block_rows, m->block_cols,
                m->codes ? m->codes : sb_manifest_symmetry_names[m->symmetry],
-               m->scales == SB_MANIFEST_BF16 ? ", scales within bf16" : "");
+               m->scales == SB_MANIFEST_BF16   ? ", scales within bf16"
+               : m->scales == SB_MANIFEST_6BIT ? ", scales of 6 bits"
+                                               : "");
   sb_table_row(out, "shards", "%zu", m->shard_count);
   sb_table_row(out, "content hash", "%016" PRIx64, m->content_hash);
   sb_report_count(report, "tensors", count);

@@ -40,6 +40,7 @@ says signed codes signed-grid
 says signed-bf16 scales bf16
 says grid-bf16 symmetry asymmetric
 grep -q '"scales"' "$dir/signed/manifest.json" && fail "signed: scales that are not fp16 are promised"
+"$shardbits" inspect "$dir/grid-6bit" | grep -q "blocks of .*32 x 16, asymmetric, scales of 6 bits" || fail "inspect: not its scales"
 "$shardbits" inspect "$dir/signed-bf16" | grep -q "blocks of .*32 x 16, signed, scales within bf16" || fail "inspect: not its grids"
 [ "$(loss_of signed 1)" = "$(loss_of signed 3)" ] || fail "signed: another loss on 3 ranks"
 [ "$(loss_of f32 1)" = "$(loss_of symmetric-6bit 2)" ] || fail "symmetric-6bit: another loss after export"
