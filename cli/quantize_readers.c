@@ -2,6 +2,8 @@
 
 #include "kernels/shared/code_traits.h"
 
+enum { SHORTEST_GROUP = 32 }; /* of any server */
+
 /* Servers: readers with codes on grids and one width for more than a block. */
 static bool is_server(sb_widths_for reader) {
   return reader != SB_WIDTHS_FOR_ANY && reader != SB_WIDTHS_FOR_EXL3;
@@ -94,7 +96,7 @@ sb_status sb_quantize_settle_model(sb_quantize_request *r, const char *command,
     r->scale_type = arch->config.dtype == SB_BF16 ? SB_SCALES_BF16 : SB_SCALES_FP16;
   if (!r->common.block_given) {
     const size_t longest = sb_width_rules_group(rules, arch, parallel);
-    if (longest > 0) r->common.block[1] = longest;
+    r->common.block[1] = longest > 0 ? longest : SHORTEST_GROUP; /* which is refused below */
   }
   if (arch->config.kv_heads % parallel != 0)
     return sb_fail(SB_ERR_UNSUPPORTED,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "kernels/code_kind.h"
 #include "kernels/shared/code_traits.h"
 #include "model/exl3.h"
@@ -23,13 +24,15 @@ enum {
 
 /* vLLM: CompressedTensorsWNA16, kernels Humming (2 to 8 bits) and Marlin, whose groups these are.
  * SGLang 0.5.23: the scheme of the same name has 4 and 8 bits alone; zero points at 8 bits have no
- * kernel. GPTQModel: packers of 2, 3, 4 and 8 bits; `dynamic` gives each module its own.
- * MLX: quantized_matmul; modules are loaded one by one. */
+ * kernel. That is Marlin's, written for outputs in 64s and inputs in 128s. GPTQModel: packers of 2,
+ * 3, 4 and 8 bits; `dynamic` gives each module its own. MLX: quantized_matmul; modules are loaded
+ * one by one. */
 static const sb_width_rules all_rules[SB_WIDTHS_FOR_COUNT] = {
     [SB_WIDTHS_FOR_ANY] = {SB_WIDTH_OF_BLOCK, ALL, ALL, ALL, {0}, true, true, true, false},
     [SB_WIDTHS_FOR_EXL3] = {SB_WIDTH_OF_MATRIX, ALL, 0, 0, {0}, false, false, false, false},
     [SB_WIDTHS_FOR_VLLM] = {SB_WIDTH_OF_TIE, TO_8, 0, 0, {128, 64, 32}, true, false, true, true},
-    [SB_WIDTHS_FOR_SGLANG] = {SB_WIDTH_OF_TIE, W4_8, 0, 0, {128, 64, 32}, false, false, true, true},
+    [SB_WIDTHS_FOR_SGLANG] =
+        {SB_WIDTH_OF_TIE, W4_8, 0, 0, {128, 64, 32}, false, false, true, true, 64, 128},
     [SB_WIDTHS_FOR_GPTQ] =
         {SB_WIDTH_OF_MATRIX, W2_3_4_8, W2_3_4_8, 0, {128, 64, 32}, true, false, true, false},
     [SB_WIDTHS_FOR_MLX] = {SB_WIDTH_OF_MATRIX,
@@ -83,9 +86,61 @@ static bool is_cut_along_inputs(sb_role role) {
   return role == SB_ROLE_O || role == SB_ROLE_DOWN;
 }
 
-static bool fits(const sb_model_tensor *t, size_t length, size_t parallel) {
-  const size_t ranks = is_cut_along_inputs(t->role) ? parallel : 1;
-  return t->cols % (length * ranks) == 0;
+static size_t ranks_along_inputs(const sb_model_tensor *t, size_t parallel) {
+  return is_cut_along_inputs(t->role) ? parallel : 1;
+}
+
+/* Rows of what matrix `i` of the model is fused to. */
+static size_t fused_rows(const sb_arch *a, size_t i) {
+  const size_t l = a->tensors[a->matrices[i]].layer, first = a->layers[l].first_matrix,
+               end = a->layers[l + 1].first_matrix, tie = sb_tied_to(a, l, i - first);
+  size_t rows = 0;
+  for (size_t k = first; k < end; k++)
+    if (sb_tied_to(a, l, k - first) == tie) rows += a->tensors[a->matrices[k]].rows;
+  return rows;
+}
+
+/* Sides of matrix `i`, fused, on a rank; whether the reader's kernel takes them. */
+static bool has_sides(const sb_width_rules *r, const sb_arch *a, size_t i, size_t parallel,
+                      size_t *rows, size_t *cols) {
+  const sb_model_tensor *t = &a->tensors[a->matrices[i]];
+  const size_t along = ranks_along_inputs(t, parallel);
+  if (r->rank_rows == 0) return true;
+  *rows = fused_rows(a, i) / (parallel / along);
+  *cols = t->cols / along;
+  return *rows % r->rank_rows == 0 && *cols % r->rank_cols == 0;
+}
+
+static bool fits(const sb_width_rules *r, const sb_arch *a, size_t i, size_t length,
+                 size_t parallel) {
+  const sb_model_tensor *t = &a->tensors[a->matrices[i]];
+  size_t rows, cols;
+  return t->cols % (length * ranks_along_inputs(t, parallel)) == 0 &&
+         has_sides(r, a, i, parallel, &rows, &cols);
+}
+
+/* Why `fits` does not hold. */
+static sb_status refuse_matrix(const sb_width_rules *r, const sb_arch *a, size_t i, size_t length,
+                               size_t parallel) {
+  const sb_model_tensor *t = &a->tensors[a->matrices[i]];
+  const size_t along = ranks_along_inputs(t, parallel);
+  size_t rows = 0, cols = 0;
+  if (!has_sides(r, a, i, parallel, &rows, &cols))
+    return sb_fail(
+        SB_ERR_UNSUPPORTED,
+        "%s is of a matrix of %zu outputs and %zu inputs on a rank, and the kernel there "
+        "takes outputs in %zus and inputs in %zus; choose %s",
+        t->name, rows, cols, r->rank_rows, r->rank_cols,
+        parallel > 1 ? "fewer --tensor-parallel" : "another --widths-for");
+  if (along > 1)
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s has %zu inputs, and groups of %zu do not divide their part on each of %zu "
+                   "ranks; choose fewer --tensor-parallel, or other columns of --block",
+                   t->name, t->cols, length, along);
+  return sb_fail(SB_ERR_UNSUPPORTED,
+                 "%s has %zu inputs, which groups of %zu do not divide; choose other columns "
+                 "of --block",
+                 t->name, t->cols, length);
 }
 
 sb_status sb_width_rules_check_group(const sb_width_rules *r, const sb_arch *a, size_t length,
@@ -96,61 +151,47 @@ sb_status sb_width_rules_check_group(const sb_width_rules *r, const sb_arch *a, 
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "groups of %zu weights (--block %s) are not read there: %zu, %zu or %zu are",
                    length, "RxC", r->groups[0], r->groups[1], r->groups[2]);
-  for (size_t i = 0; i < a->matrix_count && r->groups[0] > 0; i++) {
-    const sb_model_tensor *t = &a->tensors[a->matrices[i]];
-    const size_t cut = is_cut_along_inputs(t->role) ? parallel : 1;
-    if (fits(t, length, parallel)) continue;
-    if (cut == 1)
-      return sb_fail(SB_ERR_UNSUPPORTED,
-                     "%s has %zu inputs, which groups of %zu do not divide; choose other columns "
-                     "of --block",
-                     t->name, t->cols, length);
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s has %zu inputs, and groups of %zu do not divide their part on each of %zu "
-                   "ranks; choose fewer --tensor-parallel, or other columns of --block",
-                   t->name, t->cols, length, cut);
-  }
+  for (size_t i = 0; i < a->matrix_count && r->groups[0] > 0; i++)
+    if (!fits(r, a, i, length, parallel)) return refuse_matrix(r, a, i, length, parallel);
   return SB_OK;
 }
 
+static bool all_fit(const sb_width_rules *r, const sb_arch *a, size_t length, size_t parallel) {
+  for (size_t i = 0; i < a->matrix_count; i++)
+    if (!fits(r, a, i, length, parallel)) return false;
+  return true;
+}
+
 size_t sb_width_rules_group(const sb_width_rules *r, const sb_arch *a, size_t parallel) {
-  for (size_t i = 0; i < SB_GROUP_LENGTHS && r->groups[i] > 0; i++) {
-    bool all = true;
-    for (size_t m = 0; m < a->matrix_count; m++)
-      all = all && fits(&a->tensors[a->matrices[m]], r->groups[i], parallel);
-    if (all) return r->groups[i];
-  }
+  for (size_t i = 0; i < SB_GROUP_LENGTHS && r->groups[i] > 0; i++)
+    if (all_fit(r, a, r->groups[i], parallel)) return r->groups[i];
   return 0;
 }
 
-size_t sb_width_rules_parallel(const sb_arch *a, size_t length) {
+size_t sb_width_rules_parallel(const sb_width_rules *r, const sb_arch *a, size_t length) {
   size_t parallel = 1;
   for (;; parallel *= 2) {
     const size_t next = 2 * parallel;
     if (a->config.heads % next != 0 || a->config.kv_heads % next != 0) return parallel;
-    for (size_t m = 0; m < a->matrix_count; m++)
-      if (!fits(&a->tensors[a->matrices[m]], length, next)) return parallel;
+    if (!all_fit(r, a, length, next)) return parallel;
   }
 }
 
 /* ---- of a quantized model ---- */
 
 /* The one width of a matrix; 0, and a message, where it has none. */
-static unsigned one_width(const sb_model *m, const sb_matrix *matrix, const char *reader) {
-  const size_t blocks =
-      sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
-  const uint8_t *bits = m->bits + matrix->first_block;
-  const char *name = m->arch.tensors[matrix->tensor].name;
-  for (size_t b = 0; b < blocks; b++)
-    if (bits[b] != bits[0]) {
-      sb_fail(
-          SB_ERR_UNSUPPORTED,
-          "%s has blocks of %d and of %d bits, and %s takes one width for each matrix; quantize "
-          "--widths-for %s chooses such",
-          name, bits[0], bits[b], reader, reader);
-      return 0;
-    }
-  return bits[0];
+static unsigned one_width(sb_width_set used, const char *name, const char *reader) {
+  const unsigned least = sb_width_at_least(used, 1), next = sb_width_at_least(used, least + 1);
+  if (used & 1u || least == 0)
+    sb_fail(SB_ERR_UNSUPPORTED, "%s is not quantized", name);
+  else if (next == 0)
+    return least;
+  else
+    sb_fail(SB_ERR_UNSUPPORTED,
+            "%s has blocks of %u and of %u bits, and %s takes one width for each matrix; quantize "
+            "--widths-for %s chooses such",
+            name, least, next, reader, reader);
+  return 0;
 }
 
 static sb_status check_set(const char *name, unsigned bits, sb_width_set set, const char *reader) {
@@ -163,51 +204,50 @@ static sb_status check_set(const char *name, unsigned bits, sb_width_set set, co
 }
 
 /* Layer by layer: a matrix has the width of the item it is of. */
-static sb_status check_layers(const sb_model *m, const sb_width_rules *r, const char *reader) {
-  const sb_arch *a = &m->arch;
-  for (size_t l = 0; l < a->config.layers; l++) {
-    const size_t first = a->layers[l].first_matrix, end = a->layers[l + 1].first_matrix;
-    for (size_t i = first; i < end; i++) {
-      const sb_matrix *matrix = &m->matrices[i];
-      const char *name = a->tensors[matrix->tensor].name;
-      const unsigned width = one_width(m, matrix, reader);
-      if (width == 0 && m->bits[matrix->first_block] != 0) return SB_ERR_UNSUPPORTED;
-      if (width == 0) return sb_fail(SB_ERR_UNSUPPORTED, "%s is not quantized", name);
-      SB_TRY(check_set(name, width, r->widths, reader));
-      if (r->scope != SB_WIDTH_OF_TIE) continue;
-      const size_t k = first + sb_tied_to(a, l, i - first);
-      const unsigned other = m->bits[m->matrices[k].first_block];
-      if (other != width)
-        return sb_fail(SB_ERR_UNSUPPORTED,
-                       "%s has %u bits and %s %u, and %s computes them as one product; quantize "
-                       "--widths-for %s gives them one width",
-                       a->tensors[m->matrices[k].tensor].name, other, name, width, reader, reader);
-    }
+static sb_status check_layers(const sb_widths_used *u, const sb_width_rules *r,
+                              const char *reader) {
+  const sb_arch *a = u->arch;
+  for (size_t i = 0; i < a->matrix_count; i++) {
+    const sb_model_tensor *t = &a->tensors[a->matrices[i]];
+    const size_t first = a->layers[t->layer].first_matrix;
+    const unsigned width = one_width(u->matrices[i], t->name, reader);
+    if (width == 0) return SB_ERR_UNSUPPORTED;
+    SB_TRY(check_set(t->name, width, r->widths, reader));
+    if (r->scope != SB_WIDTH_OF_TIE) continue;
+    const size_t k = first + sb_tied_to(a, t->layer, i - first);
+    if (u->matrices[k] == u->matrices[i]) continue;
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s has %u bits and %s %u, and %s computes them as one product; quantize "
+                   "--widths-for %s gives them one width",
+                   a->tensors[a->matrices[k]].name, sb_width_at_least(u->matrices[k], 1), t->name,
+                   width, reader, reader);
   }
   return SB_OK;
 }
 
-static sb_status check_tables(const sb_model *m, const sb_width_rules *r, const char *reader) {
-  for (size_t i = 0; i < m->table_count; i++) {
-    const sb_table *table = &m->tables[i];
-    const char *name = m->arch.tensors[table->matrix.tensor].name;
-    const sb_width_set set = m->table_count == 1 ? r->head & r->embed : i == 0 ? r->embed : r->head;
-    if (!table->coded) continue;
-    if (set == 0)
+static sb_status check_tables(const sb_widths_used *u, const sb_width_rules *r,
+                              const char *reader) {
+  static const sb_role roles[SB_TABLES] = {SB_ROLE_EMBED, SB_ROLE_LM_HEAD};
+  const bool tied = u->arch->config.tie_embeddings;
+  const sb_width_set sets[SB_TABLES] = {tied ? r->head & r->embed : r->embed, r->head};
+  for (size_t i = 0; i < SB_TABLES; i++) {
+    if (u->tables[i] == 0) continue;
+    const char *name = sb_arch_tensor(u->arch, roles[i], 0)->name;
+    if (sets[i] == 0)
       return sb_fail(SB_ERR_UNSUPPORTED,
                      "%s is quantized, and %s takes it as it is; quantize with %s 16", name, reader,
                      i == 0 ? "--embed-bits" : "--head-bits");
-    const unsigned width = one_width(m, &table->matrix, reader);
+    const unsigned width = one_width(u->tables[i], name, reader);
     if (width == 0) return SB_ERR_UNSUPPORTED;
-    SB_TRY(check_set(name, width, set, reader));
+    SB_TRY(check_set(name, width, sets[i], reader));
   }
   return SB_OK;
 }
 
-sb_status sb_width_rules_check(const sb_model *m, sb_widths_for reader) {
+sb_status sb_width_rules_check_used(const sb_widths_used *u, sb_widths_for reader) {
   const sb_width_rules *r = sb_width_rules_for(reader);
   const char *name = sb_widths_for_names[reader];
-  const sb_code_kind kind = m->blocking.code_kind;
+  const sb_code_kind kind = u->blocking.code_kind;
   if (reader == SB_WIDTHS_FOR_ANY) return SB_OK;
   if (reader == SB_WIDTHS_FOR_EXL3 && kind != SB_TRELLIS_EXL3)
     return sb_fail(SB_ERR_UNSUPPORTED, "codes are of kind %s; quantize --widths-for exl3",
@@ -217,14 +257,36 @@ sb_status sb_width_rules_check(const sb_model *m, sb_widths_for reader) {
                    "codes are of kind %s, which %s does not take; quantize "
                    "--widths-for %s chooses what it takes",
                    sb_code_kind_names[kind], name, name);
-  if (m->orders.mode == SB_REORDER_INDEXED)
+  if (u->order == SB_REORDER_INDEXED)
     return sb_fail(
         SB_ERR_UNSUPPORTED,
         "channels are in an order that %s has no place for; quantize with --reorder fused "
         "or none",
         name);
-  if (reader == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_sides(&m->arch));
-  SB_TRY(sb_width_rules_check_group(r, &m->arch, m->blocking.cols, 1));
-  SB_TRY(check_layers(m, r, name));
-  return check_tables(m, r, name);
+  if (reader == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_sides(u->arch));
+  SB_TRY(sb_width_rules_check_group(r, u->arch, u->blocking.cols, 1));
+  SB_TRY(check_layers(u, r, name));
+  return check_tables(u, r, name);
+}
+
+static sb_width_set used_in(const sb_model *m, const sb_matrix *matrix) {
+  const size_t blocks =
+      sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
+  sb_width_set used = 0;
+  for (size_t b = 0; b < blocks; b++)
+    used |= (sb_width_set)(1u << m->bits[matrix->first_block + b]);
+  return used;
+}
+
+sb_status sb_width_rules_check(const sb_model *m, sb_widths_for reader) {
+  sb_widths_used used = {&m->arch, m->blocking, m->orders.mode, NULL, {0}};
+  sb_width_set *matrices = NULL;
+  SB_TRY(sb_alloc(&matrices, m->arch.matrix_count, sizeof *matrices, "widths of matrices"));
+  for (size_t i = 0; i < m->arch.matrix_count; i++) matrices[i] = used_in(m, &m->matrices[i]);
+  for (size_t i = 0; i < m->table_count; i++)
+    if (m->tables[i].coded) used.tables[i] = used_in(m, &m->tables[i].matrix);
+  used.matrices = matrices;
+  const sb_status status = sb_width_rules_check_used(&used, reader);
+  sb_free(&matrices);
+  return status;
 }

@@ -49,6 +49,8 @@ typedef struct sb_width_rules {
   size_t groups[SB_GROUP_LENGTHS]; /* lengths of a group, longest first; 0s behind; none: any */
   bool asymmetric, symmetric, signed_levels; /* of grids; none of them: trellis codes of EXL3 */
   bool parts; /* a rank of a tensor-parallel server holds whole groups and whole rows */
+  size_t rank_rows, rank_cols; /* what sides of a matrix on a rank are multiples of, rows after
+                                  fusing; 0: any */
 } sb_width_rules;
 
 /* Pure; a constant. */
@@ -59,19 +61,30 @@ bool sb_width_rules_take(const sb_width_rules *rules, sb_code_kind levels);
 
 /* Whether groups of `length` weights fit all matrices of the layers on `parallel` ranks of a
  * server: each divides the inputs of its matrix, and of what is cut along its inputs (o, down) the
- * part of a rank. SB_ERR_UNSUPPORTED names the first that does not; `option` is what to change.
- * Pure. O(matrices). */
+ * part of a rank; and whether sides are such as the reader's kernel takes. SB_ERR_UNSUPPORTED names
+ * the first that does not fit, and the option to change. Pure. O(matrices). */
 sb_status sb_width_rules_check_group(const sb_width_rules *rules, const sb_arch *arch,
                                      size_t length, size_t parallel);
 /* The longest legal group; 0 where none fits. Pure. O(matrices). */
 size_t sb_width_rules_group(const sb_width_rules *rules, const sb_arch *arch, size_t parallel);
 /* The most ranks, a power of two, among which a tensor-parallel server can divide matrices with
  * groups of `length`; query and key-value heads are divided too. At least 1. Pure. */
-size_t sb_width_rules_parallel(const sb_arch *arch, size_t length);
+size_t sb_width_rules_parallel(const sb_width_rules *rules, const sb_arch *arch, size_t length);
 
-/* Whether a reader takes the model as it is: SB_OK, or SB_ERR_UNSUPPORTED with the first matrix
- * that it does not take, why, and the option of quantize that changes it. Local, equal on all
- * ranks. O(blocks). */
+/* What of a quantized model readers ask for. Of a matrix: the set of its blocks' widths, in which
+ * bit 0 stands for blocks in source precision. */
+typedef struct sb_widths_used {
+  const sb_arch *arch;
+  sb_blocking blocking;
+  sb_reorder order;
+  const sb_width_set *matrices;   /* [arch->matrix_count] */
+  sb_width_set tables[SB_TABLES]; /* embedding, LM head; 0: in source precision, or tied */
+} sb_widths_used;
+
+/* Whether a reader takes it: SB_OK, or SB_ERR_UNSUPPORTED with the first matrix that it does not
+ * take, why, and the option of quantize that changes it. Pure. O(matrices). */
+sb_status sb_width_rules_check_used(const sb_widths_used *used, sb_widths_for reader);
+/* The same of a model as it is; also SB_ERR_MEMORY. Local, equal on all ranks. O(blocks). */
 sb_status sb_width_rules_check(const sb_model *model, sb_widths_for reader);
 
 #endif

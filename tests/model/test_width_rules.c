@@ -72,7 +72,7 @@ static void groups(void **state) {
     assert_int_equal(length, cases[i].length);
     if (length > 0) {
       assert_ok(sb_width_rules_check_group(vllm, &a, length, cases[i].parallel));
-      assert_int_equal(sb_width_rules_parallel(&a, length), cases[i].most);
+      assert_int_equal(sb_width_rules_parallel(vllm, &a, length), cases[i].most);
     }
     sb_arch_free(&a);
   }
@@ -84,6 +84,33 @@ static void groups(void **state) {
   assert_int_equal(sb_width_rules_check_group(vllm, &a, 96, 1), SB_ERR_UNSUPPORTED);
   assert_says("groups of 96 weights");
   assert_ok(sb_width_rules_check_group(sb_width_rules_for(SB_WIDTHS_FOR_ANY), &a, 96, 1));
+  sb_arch_free(&a);
+}
+
+/* Sides that SGLang's kernel takes: on each rank inputs in 128s, outputs of what is fused in 64s.
+ */
+static void sides(void **state) {
+  (void)state;
+  const sb_width_rules *sglang = sb_width_rules_for(SB_WIDTHS_FOR_SGLANG);
+  sb_arch a = arch_of(512, 1536, 8, 2); /* q + k + v: 512 + 2 x 128 outputs */
+  assert_int_equal(sb_width_rules_group(sglang, &a, 1), 128);
+  assert_int_equal(sb_width_rules_parallel(sglang, &a, 32), 2); /* 2 key-value heads */
+  sb_arch_free(&a);
+  a = arch_of(256, 768, 4, 4); /* on 4 ranks o has 64 inputs */
+  assert_int_equal(sb_width_rules_parallel(sglang, &a, 64), 2);
+  assert_int_equal(sb_width_rules_check_group(sglang, &a, 64, 4), SB_ERR_UNSUPPORTED);
+  assert_says("o_proj.weight is of a matrix of 256 outputs and 64 inputs on a rank");
+  assert_says("fewer --tensor-parallel");
+  sb_arch_free(&a);
+  a = arch_of(256, 704, 4, 4);
+  assert_int_equal(sb_width_rules_group(sglang, &a, 1), 0);
+  assert_int_equal(sb_width_rules_check_group(sglang, &a, 64, 1), SB_ERR_UNSUPPORTED);
+  assert_says("down_proj.weight is of a matrix of 256 outputs and 704 inputs on a rank");
+  assert_ok(sb_width_rules_check_group(sb_width_rules_for(SB_WIDTHS_FOR_VLLM), &a, 64, 1));
+  sb_arch_free(&a);
+  a = arch_of(256, 640, 4, 4); /* gate + up: 1280 = 20 x 64 outputs, 640 on each of 2 ranks */
+  assert_ok(sb_width_rules_check_group(sglang, &a, 128, 1));
+  assert_int_equal(sb_width_rules_parallel(sglang, &a, 32), 1); /* down: 320 inputs on each */
   sb_arch_free(&a);
 }
 
@@ -159,10 +186,8 @@ static void whole_models(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sets),
-      cmocka_unit_test(ties),
-      cmocka_unit_test(groups),
-      cmocka_unit_test(whole_models),
+      cmocka_unit_test(sets),  cmocka_unit_test(ties),         cmocka_unit_test(groups),
+      cmocka_unit_test(sides), cmocka_unit_test(whole_models),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
