@@ -10,6 +10,7 @@
 #include "cli/quantize_readers.h"
 #include "cli/quantize_request.h"
 #include "cli/report_json.h"
+#include "cli/table.h"
 #include "folders/hf_path.h"
 #include "folders/hf_source.h"
 #include "model/config_read.h"
@@ -37,6 +38,23 @@ static void print_head(const request *r, const sb_plan_setup *s, FILE *out, json
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);
   sb_report_count(report, "planned_nodes", nodes);
+}
+
+/* What a server that cuts matrices among ranks can do with the groups that quantize chooses. */
+static void print_groups(const sb_quantize_request *q, const sb_arch *arch, FILE *out,
+                         json_t *report) {
+  const sb_width_rules *rules = sb_width_rules_for(q->widths_for);
+  const size_t group = q->common.block[1];
+  if (rules->groups[0] == 0) return;
+  const size_t most = rules->parts ? sb_width_rules_parallel(rules, arch, group) : 0;
+  if (most > 0)
+    sb_table_row(out, "groups", "of %zu weights, for %s on at most %zu tensor-parallel rank%s",
+                 group, sb_widths_for_names[q->widths_for], most, sb_text_s(most));
+  else
+    sb_table_row(out, "groups", "of %zu weights, for %s", group,
+                 sb_widths_for_names[q->widths_for]);
+  sb_report_count(report, "group", group);
+  if (most > 0) sb_report_count(report, "most_parallel", most);
 }
 
 static sb_plan_setup setup_of(const request *r, const sb_config *config, const sb_arch *arch) {
@@ -144,6 +162,7 @@ static sb_status plan_quantize(request *r, const sb_config *config, const sb_arc
   SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   sb_footprint_estimate(&setup, &footprint);
   print_head(r, &setup, out, report);
+  print_groups(q, arch, out, report);
   sb_report_count(report, "blocks", footprint.blocks);
   sb_plan_memory(&p, out, report);
   sb_plan_time(&p, out, report);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "folders/hf_source.h"
+#include "folders/output_sizes.h"
 #include "mpi/world.h"
 
 typedef struct sb_inspect_request {
@@ -21,6 +22,12 @@ sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *requ
 /* The part of it about what the folder has and the model has not: stored tensors without a place,
  * entries of an index and files that are of no use. Local. */
 void sb_inspect_ignored(const sb_hf_source *source, FILE *out, json_t *report);
+/* The part about who else takes it (model/width_rules.h): a line each, and report["readers"]. Of a
+ * model, what quantize --widths-for would choose; of an output folder, `tensors` as measured
+ * (sb_output_measure), whether it is legal and why not. Local. Errors as sb_output_open. */
+void sb_inspect_readers_of_model(const sb_arch *arch, FILE *out, json_t *report);
+sb_status sb_inspect_readers_of_output(const char *path, const sb_output_tensor *tensors, FILE *out,
+                                       json_t *report);
 sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *request, FILE *out,
                             json_t *report);
 

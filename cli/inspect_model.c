@@ -146,6 +146,7 @@ sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *requ
     sb_report_text(report, "kind", "model");
     print_sizes(&source.arch, &c, out, report);
     print_blocks(&source.arch, request, out, report);
+    sb_inspect_readers_of_model(&source.arch, out, report);
     sb_inspect_ignored(&source, out, report);
   }
   if (status == SB_OK && request->check) {

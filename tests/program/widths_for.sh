@@ -49,9 +49,35 @@ refuses 1 "another --method, --widths-for" quantize "$model" "${tokens[@]}" --wi
 # MLX: a width a matrix, the table's too, and a size that is met from below
 made mlx 2 --widths-for mlx --size 2.2MiB --trades 0 --strides 1 --allocation "$dir/bits"
 legal "$dir/bits" alone 2 3 4 5 6 8
-run 1 inspect "$dir/mlx" --json "$dir/mlx.json"
+"$shardbits" inspect "$dir/mlx" --json "$dir/mlx.json" >"$dir/mlx.out" || fail "inspect of mlx"
 bytes=$(value "$dir/mlx.json" file_bytes)
 [ "$bytes" -le 2306867 ] && [ "$bytes" -gt 2260000 ] || fail "mlx: $bytes bytes for 2.2 MiB"
 
+# for whom folders are legal, and what for a model can be chosen: down_proj has 704 = 11 x 64 inputs
+says() { # FILE TEXT
+  grep -q "^  $2" "$dir/$1" || fail "$1 does not say '$2': $(cat "$dir/$1")"
+}
+says mlx.out "for mlx  *yes$"
+says mlx.out "for vllm  *no: .*_proj.weight has [2-8] bits and .* [2-8], and vllm computes them as one product"
+"$shardbits" inspect "$dir/vllm1" --json "$dir/vllm.json" >"$dir/vllm.out" || fail "inspect of vllm1"
+says vllm.out "for vllm  *yes, tensor-parallel on at most 1 rank$"
+says vllm.out "for sglang  *no: codes are of kind grid-bf16, which sglang does not take"
+says vllm.out "for exl3  *no: "
+"$shardbits" inspect "$model" --json "$dir/model.json" >"$dir/model.out" || fail "inspect of the model"
+says model.out "for vllm  *yes, groups of 64, tensor-parallel on at most 1 rank$"
+says model.out "for sglang  *no: .*down_proj.weight is of a matrix of 256 outputs and 704 inputs"
+says model.out "for gptq  *yes, groups of 64$"
+/usr/bin/python3 - "$dir" <<'END' || fail "reports of inspect"
+import json, sys
+def readers(name): return {r["name"]: r for r in json.load(open(f"{sys.argv[1]}/{name}.json"))["readers"]}
+mlx, vllm, model = readers("mlx"), readers("vllm"), readers("model")
+assert mlx["mlx"]["legal"] and not mlx["vllm"]["legal"] and "one product" in mlx["vllm"]["why"], mlx
+assert vllm["vllm"] == {"name": "vllm", "legal": True, "most_parallel": 1} and not vllm["exl3"]["legal"], vllm
+assert model["mlx"] == {"name": "mlx", "legal": True, "group": 64} and "704" in model["sglang"]["why"], model
+END
+"$shardbits" plan "$model" --widths-for vllm --gflops 100 >"$dir/plan.out" 2>&1 || fail "plan"
+says plan.out "groups  *of 64 weights, for vllm on at most 1 tensor-parallel rank$"
+refuses 1 "down_proj.weight is of a matrix of 256 outputs and 704 inputs on a rank" quantize "$model" "${tokens[@]}" --widths-for sglang \
+  --bits 5 -o "$out"
 refuses 1 "--tensor-parallel 3 does not divide the 4 key-value heads" quantize "$model" "${tokens[@]}" "${vllm[@]}" --tensor-parallel 3 -o "$out"
 finish
