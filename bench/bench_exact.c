@@ -96,7 +96,8 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
                           p->cols + p->first,
                           SB_GRID_ASYMMETRIC,
                           p->all.min_bits,
-                          p->all.max_bits};
+                          p->all.max_bits,
+                          NULL};
   *seconds = INFINITY;
   for (int i = 0; i < 3; i++) { /* the best of three */
     sb_step_result moved;
