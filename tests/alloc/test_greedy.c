@@ -276,7 +276,8 @@ static void test_narrow_blocks(void **state) {
   const uint64_t id[2] = {0, 1};
   const uint16_t rows[2] = {128, 128}, cols[2] = {8, 8};
   const double gain[2] = {1, 1}, loss[2] = {0, 0};
-  const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, rows, cols, SB_GRID_ASYMMETRIC, 1, 8};
+  const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, rows, cols,
+                            SB_GRID_ASYMMETRIC,      1,  8,    NULL};
   uint8_t bits[2] = {2, 1};
   uint64_t least, most;
   sb_step_result result;
@@ -301,7 +302,7 @@ static void test_padded_blocks(void **state) {
         const uint16_t r[2] = {rows, rows}, c[2] = {cols, cols};
         const double gain[2] = {1, 1}, loss[2] = {1, 2};
         const sb_code_kind code_kind = symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
-        const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, r, c, code_kind, 1, 8};
+        const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, r, c, code_kind, 1, 8, NULL};
         uint8_t bits[2] = {8, 8};
         uint64_t least, most, storage;
         sb_step_result result;
