@@ -109,7 +109,14 @@ static sb_status read_one(sb_run *run) {
   SB_TRY(sb_file_read_all(run->path, most_bytes, &text, &bytes));
   run->kind = SB_RUN_EVENTS;
   sb_status status = SB_OK;
-  if (!read_events(text, bytes, &run->json)) {
+  if (read_events(text, bytes, &run->json)) {
+    const char *command = sb_run_text(json_array_get(run->json, 0), "command");
+    if (command[0] != 0 && strcmp(command, commands[SB_RUN_TRAIN]) != 0)
+      status = sb_fail(SB_ERR_FORMAT,
+                       "%s: is --events of shardbits %s, and a report shows those of train; give "
+                       "what --json wrote",
+                       run->path, command);
+  } else {
     status = sb_json_parse(run->path, text, bytes, &run->json);
     SB_THEN(find_kind(run));
     SB_THEN(check_contents(run));
