@@ -233,7 +233,8 @@ def text_of(row, render):
         return row["text"]
     if messages is not None:
         raise Failure("has a conversation and no text; --chat-template says how the model reads it")
-    raise Failure('has no "text", which is to be a string')
+    has = ", ".join('"%s"' % key for key in list(row)[:5]) if isinstance(row, dict) else "no keys"
+    raise Failure('has no "text", which is to be a string, but %s; conversations need --chat-template' % (has or "no keys"))
 
 
 class Progress:
@@ -257,6 +258,8 @@ def rows(name, render, progress):
                     texts.append(text_of(json.loads(line), render))
                 except Failure as e:
                     raise Failure("%s: line %d %s" % (name, number, e))
+                except json.JSONDecodeError as e:
+                    raise Failure("%s: line %d is not JSON: %s at column %d" % (name, number, e.msg.lower(), e.colno))
                 except (ValueError, KeyError, RecursionError):
                     raise Failure("%s: line %d is not JSON as it should be" % (name, number))
             size += len(line.encode())
