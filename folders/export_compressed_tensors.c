@@ -197,5 +197,9 @@ static json_t *config(const sb_model *m, const sb_coded_matrix *matrices, int va
                    "global_compression_ratio");
 }
 
-const sb_code_format sb_format_compressed_tensors = {
-    .name = "compressed-tensors", .parts = parts, .check = check, .write = write, .config = config};
+const sb_code_format sb_format_compressed_tensors = {.name = "compressed-tensors",
+                                                     .reader = "vllm",
+                                                     .parts = parts,
+                                                     .check = check,
+                                                     .write = write,
+                                                     .config = config};

@@ -175,6 +175,7 @@ static json_t *config(const sb_model *m, const sb_coded_matrix *matrices, int va
 }
 
 const sb_code_format sb_format_gptq = {.name = "gptq",
+                                       .reader = "gptq",
                                        .parts = parts,
                                        .check = check,
                                        .variant = variant,

@@ -104,6 +104,7 @@ static json_t *config(const sb_model *m, const sb_coded_matrix *matrices, int va
 }
 
 const sb_code_format sb_format_mlx = {.name = "mlx",
+                                      .reader = "mlx",
                                       .also = "quantization",
                                       .parts = parts,
                                       .check = check,

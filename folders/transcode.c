@@ -68,9 +68,8 @@ static sb_status check_widths(const job *j, const sb_matrix *matrix) {
     if (bits[b] != bits[0])
       return sb_fail(SB_ERR_UNSUPPORTED,
                      "%s has blocks of %d and of %d bits, and --format %s has one width for each "
-                     "matrix; quantize with %s",
-                     t->name, bits[0], bits[b], j->format->name,
-                     t->is_linear ? "--method layer" : "--head-bits 16 --embed-bits 16");
+                     "matrix; quantize with --widths-for %s",
+                     t->name, bits[0], bits[b], j->format->name, j->format->reader);
   return SB_OK;
 }
 

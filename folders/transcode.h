@@ -52,9 +52,10 @@ static inline sb_status sb_part_write(const sb_part_writer *to, size_t part, uin
 enum { SB_CODE_PARTS = 4 }; /* most parts of a matrix */
 
 typedef struct sb_code_format {
-  const char *name; /* of --format */
-  const char *also; /* another key of config.json that has the value of quantization_config; NULL:
-                       none */
+  const char *name;   /* of --format */
+  const char *reader; /* of quantize --widths-for, which chooses what fits */
+  const char *also;   /* another key of config.json that has the value of quantization_config; NULL:
+                         none */
   /* Types and shapes of the parts of a matrix, [SB_CODE_PARTS], and their names, which follow the
    * module's ("weight_packed"); their number. `dtype` is that of the folder's other tensors. */
   size_t (*parts)(const sb_coded_matrix *, sb_dtype dtype, sb_tensor_spec *out);

@@ -121,7 +121,7 @@ refuse "q_proj.weight has 2 bits and .*k_proj.weight 3, and servers make one mod
 served "$dir/untied" gptq
 if $python "$source/tools/check_vllm.py" "$dir/untied-gptq" >"$dir/said"; then fail "vLLM takes what is not tied"; fi
 quantized "$dir/mixed" "2 34" --head-bits 16
-refuse "o_proj.weight has blocks of 3 and of 4 bits, .* one width for each matrix; quantize with --method layer" "$dir/mixed" gptq
+refuse "o_proj.weight has blocks of 3 and of 4 bits, .* one width for each matrix; quantize with --widths-for gptq" "$dir/mixed" gptq
 one quantize "$tiny" --method rtn --bits 3 --block 32x32 --embed-bits 16 --head-bits 16 -o "$dir/ragged"
 refuse "has 48 columns, .*groups that divide them, not of 32; quantize with --block 128x8" "$dir/ragged" compressed-tensors
 one quantize "$small" --method rtn --bits 3.9 --max-bits 3 --block 16x32 --embed-bits 16 --head-bits 16 -o "$dir/low"
