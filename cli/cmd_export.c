@@ -84,9 +84,9 @@ static void print(const request *r, const sb_hf_folder_stats *stats, double bits
     sb_text_print(stdout, "%s: %.1f MiB of %s weights in %" PRIu64 " file%s", r->common.out, mib,
                   sb_common_dtypes[r->dtype], stats->files, sb_text_s(stats->files));
   else
-    sb_text_print(stdout, "%s: %.1f MiB of %s tensors, %.2f bits a weight, in %" PRIu64 " file%s",
-                  r->common.out, mib, titles[r->format], bits, stats->files,
-                  sb_text_s(stats->files));
+    sb_text_print(
+        stdout, "%s: %.1f MiB of %s tensors, codes of %.2f bits a weight, in %" PRIu64 " file%s",
+        r->common.out, mib, titles[r->format], bits, stats->files, sb_text_s(stats->files));
 }
 
 static sb_status export(const sb_world *world, const request *r, sb_model *model,

@@ -292,8 +292,9 @@ static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_opti
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
-        .unset = set == SB_QUANTIZE_ALL ? "chosen; 16 for --method rtn and without --calib, "
-                                          "unless --size is given"
+        .unset = set == SB_QUANTIZE_ALL ? "chosen; 16 for readers that take them as they are "
+                                          "(exl3, vllm, sglang), and for --method rtn and "
+                                          "without --calib unless --size is given"
                                         : "chosen",
         .help = "Width of the embedding, 1 to 8 bits. 16: it stays as it is. Chosen, each of its "
                 "blocks gets the width at which a byte buys as much as in the layers."}},
@@ -306,8 +307,9 @@ static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_opti
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
-        .unset = set == SB_QUANTIZE_ALL ? "chosen; 16 for --method rtn and without --calib, "
-                                          "unless --size is given"
+        .unset = set == SB_QUANTIZE_ALL ? "chosen; 16 for readers that take them as they are "
+                                          "(exl3, vllm, sglang), and for --method rtn and "
+                                          "without --calib unless --size is given"
                                         : "chosen",
         .help = "Width of the LM head; where it is tied to the embedding they have one width."}},
   };

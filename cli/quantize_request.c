@@ -349,9 +349,10 @@ sb_status sb_quantize_settle_budget(sb_quantize_request *r, const sb_file_shape 
     return sb_budget_check(shape->arch, &shape->blocking, r->reorder, &budget);
   }
   sb_size_budget budget = sb_quantize_size_budget(r, table_bits);
+  const bool open = r->min_bits == 0; /* then the range is that of the least widths */
   r->bits = sb_size_guess(shape, &budget);
-  if (r->min_bits == 0) r->min_bits = r->bits < SURE_OF_2_BITS ? 1 : 2;
+  if (open) r->min_bits = r->bits < SURE_OF_2_BITS ? 1 : 2;
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
-  budget.min_bits = r->min_bits;
+  budget.min_bits = open ? SB_MIN_BITS : r->min_bits;
   return sb_size_check(shape, &budget);
 }
