@@ -136,3 +136,41 @@ def eval_transformers(folder, windows, threads):
             total += loss.double().sum().item()
             targets += len(loss)
     return {"loss": total / targets, "perplexity": math.exp(total / targets), "tokens": targets}
+
+
+# Two programs sum in different orders: on SmolLM2 their losses differ by less than a tenth of this.
+AGREEMENT = 1e-4
+
+
+def vocabulary(model):
+    try:
+        with open(os.path.join(model, "config.json"), encoding="utf-8") as f:
+            return int(json.load(f)["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        die("%s: its config.json gives no vocab_size" % model)
+
+
+def finish(args, figures, folder, windows, print_row):
+    """Evaluates `folder` by both programs, writes and prints the figures, and fails where the two disagree."""
+    say("evaluating with shardbits, %d sequences of %d tokens" % (len(windows), args.eval_seqlen))
+    ours = figures["shardbits"] = eval_shardbits(args, folder)
+    say("evaluating with transformers")
+    theirs = figures["transformers"] = eval_transformers(folder, windows, args.threads)
+    figures.update({key: ours[key] for key in ("perplexity", "mean_kl", "top1_agreement")})
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as f:
+            json.dump(figures, f, indent=2)
+            f.write("\n")
+    print_row(args, figures)
+    if ours["tokens"] != theirs["tokens"] or abs(ours["loss"] - theirs["loss"]) > AGREEMENT * max(1.0, theirs["loss"]):
+        die("the two evaluations disagree: loss %.6f over %d tokens in shardbits, %.6f over %d in transformers"
+            % (ours["loss"], ours["tokens"], theirs["loss"], theirs["tokens"]))
+
+
+def run(main):
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as e:
+        die("%s: %s" % (e.filename, e.strerror) if e.filename else str(e))

@@ -44,11 +44,9 @@ import math
 import multiprocessing
 import os
 import shutil
-import sys
 import time
 
-from compare import (ROOT, copy_config, die, eval_shardbits, eval_transformers, open_tensors, positive_int, say,
-                     take_windows, version)
+from compare import ROOT, copy_config, die, finish, open_tensors, positive_int, run, say, take_windows, version, vocabulary
 
 TESTED = {"torch": "2.15.0", "transformers": "5.24.0", "gptqmodel": "7.7.0"}
 INSTALL = "pip install -r tools/requirements-gptq.txt"
@@ -56,8 +54,6 @@ INSTALL = "pip install -r tools/requirements-gptq.txt"
 HEAD = (8, 32, True)
 # Of a weight that stays: GPTQModel is given float32 here, but published folders have 16 bits.
 STORED_BYTES = 2
-# Two programs sum in different orders: on SmolLM2 their losses differ by less than a tenth of this.
-AGREEMENT = 1e-4
 
 
 # ------------------------------------------------------------------- command line
@@ -329,11 +325,7 @@ def main():
     # cores from each other: GPTQModel has several pools of them.
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        with open(os.path.join(args.model, "config.json"), encoding="utf-8") as f:
-            vocab = int(json.load(f)["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        die("%s: its config.json gives no vocab_size" % args.model)
+    vocab = vocabulary(args.model)
     windows = take_windows(args.tokens, vocab, args.eval_seqs, args.eval_seqlen)
     figures = {"model": args.model, "bits": args.bits, "group": args.group, "head": args.head,
                "versions": {p: version(p) for p in ("gptqmodel", "torch", "transformers", "safetensors", "numpy")}}
@@ -341,26 +333,8 @@ def main():
     if args.bits != 16:
         folder = args.out
         make_folder(args, vocab, figures)
-    say("evaluating with shardbits, %d sequences of %d tokens" % (len(windows), args.eval_seqlen))
-    figures["shardbits"] = eval_shardbits(args, folder)
-    say("evaluating with transformers")
-    figures["transformers"] = eval_transformers(folder, windows, args.threads)
-    figures.update({key: figures["shardbits"][key] for key in ("perplexity", "mean_kl", "top1_agreement")})
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as f:
-            json.dump(figures, f, indent=2)
-            f.write("\n")
-    ours, theirs = figures["shardbits"], figures["transformers"]
-    print_row(args, figures)
-    if ours["tokens"] != theirs["tokens"] or abs(ours["loss"] - theirs["loss"]) > AGREEMENT * max(1.0, theirs["loss"]):
-        die("the two evaluations disagree: loss %.6f over %d tokens in shardbits, %.6f over %d in transformers"
-            % (ours["loss"], ours["tokens"], theirs["loss"], theirs["tokens"]))
+    finish(args, figures, folder, windows, print_row)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as e:
-        die("%s: %s" % (e.filename, e.strerror) if e.filename else str(e))
+    run(main)
