@@ -122,3 +122,8 @@ sb_width_set sb_quantize_table_widths(const sb_quantize_request *r) {
   const sb_width_rules *rules = sb_width_rules_for(r->widths_for);
   return is_server(r->widths_for) ? rules->head | rules->embed : 0;
 }
+
+bool sb_quantize_by_item(const sb_quantize_request *r) {
+  return sb_width_rules_for(r->widths_for)->scope != SB_WIDTH_OF_BLOCK &&
+         r->method == SB_METHOD_SCALEBITS;
+}

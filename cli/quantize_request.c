@@ -56,8 +56,8 @@ static void choose_search(sb_quantize_request *r) {
     r->estimator = r->codes == SB_CODES_GRID && r->quantizer == SB_QUANTIZER_GPTQ
                        ? SB_ESTIMATOR_FISHER
                        : SB_ESTIMATOR_DIVERGENCE;
-  if (!r->given.strides)
-    r->strides = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0 ? 2 : 0;
+  const bool from_costs = r->estimator == SB_ESTIMATOR_DIVERGENCE || sb_quantize_by_item(r);
+  if (!r->given.strides) r->strides = from_costs && r->start_bits == 0 ? 0 : 2;
   if (r->codes == SB_CODES_GRID) return;
   r->refine = 0;              /* it moves levels of grids */
   r->strides = r->trades = 0; /* alloc/allocate_trellis.h */

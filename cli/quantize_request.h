@@ -36,7 +36,8 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *               nearest; other errors, by GPTQ, gain little from it (docs/results.md).
  *               divergence with trellises, where it only says what decides
  *   strides     0 where the search starts from the costs of all widths, which it does by
- *               divergence without --start-bits; else 2
+ *               divergence without --start-bits, and where an item has one width (alloc/items.h);
+ *               else 2
  *   min_bits    1 with trellises, 2 with signed grids; else left open (sb_quantize_choose_least)
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
