@@ -20,13 +20,7 @@ codes=${CODES:-grid trellis}
 threads=${THREADS:-$(nproc)}
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-once() { # FILE COMMAND ...: unless FILE is there
-  local file=$1
-  shift
-  [ -s "$file" ] || { "$@" >&2 && [ -s "$file" ]; }
-}
-run() { on_ranks "$ranks" "$shardbits" "$@"; }
-number() { json_number "$work/$1.json" "$2"; }
+. bench/rows.sh
 word() { sed -n "s/^  \"$2\": \"\\(.*\\)\",\\{0,1\\}\$/\\1/p" "$work/$1.json" | head -n 1; }
 bytes() { find "$1" -type f ! -name config.json ! -name 'generation*' ! -name 'tokenizer*' -printf '%s\n' | awk '{ s += $1 } END { print s + 0 }'; }
 

@@ -14,13 +14,7 @@ ranks=${RANKS:-1}
 budgets=${BUDGETS:-2.1 2.5 3.3}
 cases=${CASES:-grid grid-matrix trellis trellis-matrix trellis-plain trellis-16}
 
-once() { # FILE COMMAND ...: unless FILE is there
-  local file=$1
-  shift
-  [ -s "$file" ] || { "$@" >&2 && [ -s "$file" ]; }
-}
-run() { on_ranks "$ranks" "$shardbits" "$@"; }
-number() { json_number "$work/$1.json" "$2"; }
+. bench/rows.sh
 
 label() {
   case $1 in
