@@ -133,23 +133,13 @@ static void read_tokens(bench *b, const char *path, const char *most, const char
                           strtoul(seqlen, NULL, 10), strtoul(most, NULL, 10), 0, out));
 }
 
-/* False for a name that no kind has. */
-static bool parse_codes(const char *name, sb_code_kind *out) {
-  for (int kind = 0; kind < SB_CODE_KINDS; kind++) {
-    if (strcmp(name, sb_code_kind_names[kind]) != 0) continue;
-    *out = (sb_code_kind)kind;
-    return true;
-  }
-  return false;
-}
-
 int main(int argc, char **argv) {
   bench b = {0};
   sb_blocking blocking = {128, 128, SB_GRID_ASYMMETRIC};
   CHECK(sb_world_init(&argc, &argv, &b.world));
   const unsigned bits = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
   if (argc < 9 || bits < SB_MIN_BITS || bits > SB_MAX_BITS ||
-      !parse_codes(argv[5], &blocking.code_kind)) {
+      !sb_code_kind_find(argv[5], &blocking.code_kind)) {
     fprintf(stderr, "usage: bench_tune MODEL TOKENS OTHER BITS CODES SEQUENCES OTHERS SEQLEN "
                     "RATE:BATCH:EPOCHS:NORMS...\n");
     MPI_Abort(MPI_COMM_WORLD, 1);

@@ -91,11 +91,7 @@ sb_code_kind sb_output_grid_kind(const sb_manifest *manifest) {
 }
 
 static sb_status find_codes(const char *file, const char *name, sb_code_kind *out) {
-  for (int kind = 0; kind < SB_CODE_KINDS; kind++)
-    if (sb_is_trellis((sb_code_kind)kind) && strcmp(name, sb_code_kind_names[kind]) == 0) {
-      *out = (sb_code_kind)kind;
-      return SB_OK;
-    }
+  if (sb_code_kind_find(name, out) && sb_is_trellis(*out)) return SB_OK;
   return sb_fail(SB_ERR_UNSUPPORTED,
                  "%s: its codes are '%.40s', which this program does not know: update shardbits",
                  file, name);

@@ -1,6 +1,7 @@
 #include "kernels/code_kind.h"
 
 #include <stddef.h>
+#include <string.h>
 
 const char *const sb_code_kind_names[SB_CODE_KINDS + 1] = {
     [SB_GRID_ASYMMETRIC] = "grid",
@@ -18,3 +19,12 @@ const char *const sb_code_kind_names[SB_CODE_KINDS + 1] = {
     [SB_TRELLIS_16] = "trellis-16",
     [SB_TRELLIS_EXL3] = "exl3",
     [SB_CODE_KINDS] = NULL};
+
+bool sb_code_kind_find(const char *name, sb_code_kind *out) {
+  for (int kind = 0; kind < SB_CODE_KINDS; kind++)
+    if (strcmp(name, sb_code_kind_names[kind]) == 0) {
+      *out = (sb_code_kind)kind;
+      return true;
+    }
+  return false;
+}

@@ -134,11 +134,7 @@ int shardbits_read_tensor(const shardbits_folder *f, uint32_t tensor, void *out,
 /* ---- matrices ---- */
 
 static sb_status find_kind(const char *codes, sb_code_kind *out) {
-  for (int kind = 0; kind < SB_CODE_KINDS; kind++)
-    if (strcmp(codes, sb_code_kind_names[kind]) == 0) {
-      *out = (sb_code_kind)kind;
-      return SB_OK;
-    }
+  if (sb_code_kind_find(codes, out)) return SB_OK;
   return sb_fail(SB_ERR_UNSUPPORTED, "codes of kind '%.40s' are not known here: update shardbits",
                  codes);
 }
