@@ -24,10 +24,10 @@ sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *requ
 void sb_inspect_ignored(const sb_hf_source *source, FILE *out, json_t *report);
 /* The part about who else takes it (model/width_rules.h): a line each, and report["readers"]. Of a
  * model, what quantize --widths-for would choose; of an output folder, `tensors` as measured
- * (sb_output_measure), whether it is legal and why not. Local. Errors as sb_output_open. */
+ * (sb_output_measure), whether it is legal and why not. Local. Errors as sb_output_describe. */
 void sb_inspect_readers_of_model(const sb_arch *arch, FILE *out, json_t *report);
-sb_status sb_inspect_readers_of_output(const char *path, const sb_output_tensor *tensors, FILE *out,
-                                       json_t *report);
+sb_status sb_inspect_readers_of_output(const char *path, const sb_shardset *shards,
+                                       const sb_output_tensor *tensors, FILE *out, json_t *report);
 sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *request, FILE *out,
                             json_t *report);
 

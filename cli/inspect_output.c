@@ -155,7 +155,7 @@ static sb_status inspect(const sb_inspect_request *request, FILE *out, json_t *r
                      "inspect: --check reads models; for an output folder use: shardbits verify %s",
                      request->path);
   if (status == SB_OK) print_folder(request, m, tensors, out, report);
-  SB_THEN(sb_inspect_readers_of_output(request->path, tensors, out, report));
+  SB_THEN(sb_inspect_readers_of_output(request->path, shards, tensors, out, report));
   sb_free(&tensors);
   sb_shardset_close(&shards);
   return status;

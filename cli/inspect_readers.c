@@ -79,7 +79,8 @@ static sb_width_set set_of(const sb_output_tensor *tensor) {
   return set;
 }
 
-/* The model is what sb_output_open made of the folder: tensors are numbered as in its manifest. */
+/* The model is what sb_output_describe made of the folder: tensors are numbered as in its manifest.
+ */
 static sb_status tell_of(const sb_model *m, const sb_output_tensor *tensors, FILE *out,
                          json_t *report) {
   sb_widths_used used = {&m->arch, m->blocking, m->orders.mode, NULL, {0}};
@@ -98,13 +99,11 @@ static sb_status tell_of(const sb_model *m, const sb_output_tensor *tensors, FIL
   return SB_OK;
 }
 
-sb_status sb_inspect_readers_of_output(const char *path, const sb_output_tensor *tensors, FILE *out,
-                                       json_t *report) {
+sb_status sb_inspect_readers_of_output(const char *path, const sb_shardset *shards,
+                                       const sb_output_tensor *tensors, FILE *out, json_t *report) {
   sb_model m = {0};
-  sb_shardset *shards = NULL;
-  sb_status status = sb_output_open(path, &m, &shards);
+  sb_status status = sb_output_describe(path, shards, &m);
   SB_THEN(tell_of(&m, tensors, out, report));
-  sb_shardset_close(&shards);
   sb_arch_free(&m.arch);
   sb_orders_free(&m.orders);
   sb_free(&m.dtypes);

@@ -146,6 +146,11 @@ static sb_status check_frames(const sb_model *m, const sb_shardset *shards) {
   return sb_stored_orders_check_frames(m, shards);
 }
 
+sb_status sb_output_describe(const char *path, const sb_shardset *shards, sb_model *m) {
+  SB_TRY(describe(m, sb_shardset_manifest(shards), path));
+  return check_frames(m, shards);
+}
+
 sb_status sb_output_open(const char *path, sb_model *m, sb_shardset **shards) {
   sb_manifest manifest = {0};
   *shards = NULL;

@@ -14,6 +14,8 @@
  * *shards, in any case. SB_ERR_IO, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED name the file. Local.
  * O(frames). */
 sb_status sb_output_open(const char *path, sb_model *model, sb_shardset **shards);
+/* The same of shards that are open already. */
+sb_status sb_output_describe(const char *path, const sb_shardset *shards, sb_model *model);
 
 /* The kind of the grids that a manifest without `codes` names. Pure. */
 sb_code_kind sb_output_grid_kind(const sb_manifest *manifest);
