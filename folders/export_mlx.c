@@ -1,7 +1,5 @@
 #include "folders/export_mlx.h"
 
-#include <string.h>
-
 #include "folders/int32_words.h"
 #include "folders/module_names.h"
 #include "kernels/shared/code_traits.h"
@@ -48,14 +46,6 @@ sb_dtype sb_mlx_dtype(const sb_model *m) {
 
 /* ---- tensors ---- */
 
-static void store(uint8_t *out, sb_dtype dtype, float value) {
-  const uint16_t half = dtype == SB_BF16 ? sb_f32_to_bf16(value) : sb_f32_to_f16(value);
-  if (dtype == SB_F32)
-    memcpy(out, &value, sizeof value);
-  else
-    memcpy(out, &half, sizeof half);
-}
-
 static sb_status write(const sb_part_writer *to, const sb_coded_matrix *matrix,
                        const sb_coded_rows *rows) {
   const size_t cols = matrix->tensor->cols, words = sb_words(cols, matrix->width),
@@ -75,7 +65,7 @@ static sb_status write(const sb_part_writer *to, const sb_coded_matrix *matrix,
                        "quantize with --scale-type bf16",
                        matrix->tensor->name);
       /* 8 times 11 bits fit into a float */
-      store(biases + at, to->dtype, -(float)sb_grid_zero(grid) * grid->scale);
+      sb_number_as(biases + at, to->dtype, -(float)sb_grid_zero(grid) * grid->scale);
     }
   SB_TRY(sb_part_write(to, SCALES, (uint64_t)rows->first * groups * size,
                        rows->count * groups * size, scales));

@@ -34,13 +34,18 @@ typedef struct job {
   sb_ticker ticker;
 } job;
 
+float sb_number_as(void *out, sb_dtype to, float value) {
+  const uint16_t half = to == SB_BF16 ? sb_f32_to_bf16(value) : sb_f32_to_f16(value);
+  if (to == SB_F32) {
+    memcpy(out, &value, sizeof value);
+    return value;
+  }
+  memcpy(out, &half, sizeof half);
+  return to == SB_BF16 ? sb_bf16_to_f32(half) : sb_f16_to_f32(half);
+}
+
 bool sb_grid_scale_as(void *scale, sb_dtype to, const sb_grid *grid) {
-  const uint16_t bf16 = sb_f32_to_bf16(grid->scale), fp16 = sb_grid_to_fp16(grid->scale);
-  if (to == SB_F32) memcpy(scale, &grid->scale, sizeof grid->scale);
-  if (to == SB_BF16) memcpy(scale, &bf16, sizeof bf16);
-  if (to == SB_F16) memcpy(scale, &fp16, sizeof fp16);
-  return to == SB_F32 ||
-         grid->scale == (to == SB_BF16 ? sb_bf16_to_f32(bf16) : sb_f16_to_f32(fp16));
+  return sb_number_as(scale, to, grid->scale) == grid->scale;
 }
 
 sb_dtype sb_transcode_dtype(const sb_model *m) {

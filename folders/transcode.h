@@ -74,6 +74,8 @@ static inline uint8_t sb_grid_zero(const sb_grid *grid) {
   return (uint8_t)grid->center;
 }
 
+/* *out, a number of type `to`, F32, F16 or BF16, = the nearest to `value`; returns what it is. */
+float sb_number_as(void *out, sb_dtype to, float value);
 /* *scale, a number of type `to`, = that of a grid. False where `to` has not enough bits for it;
  * F16 has, and F32. */
 bool sb_grid_scale_as(void *scale, sb_dtype to, const sb_grid *grid);
