@@ -127,8 +127,8 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
            "for vLLM from 0.33 on (2 to 8 bits on CUDA, 4 on processors) and SGLang (4 and 8); "
            "one width for q, k and v, and for gate and up. gptq: for GPTQModel from 7.7 on (2 to "
            "8 bits); vLLM takes signed grids of 4 and 8 bits of it. mlx: for mlx-lm from 0.32 on "
-           "(2 "
-           "to 6 and 8 bits, embedding and LM head too). exl3: for exllamav3 (docs/exl3.md)."},
+           "(2 to 6 and 8 bits, embedding and LM head too). exl3: for exllamav3 "
+           "(docs/exl3.md)."},
       {.name = "dtype",
        .given = &r.dtype_given,
        SB_OPTION_ENUM(r.dtype, sb_common_dtypes),

@@ -233,9 +233,8 @@ static sb_status tokenize(const char *text, const sb_text_setup *setup, const gl
                    "%s: cannot be made for the tokens of %s (%s); choose a folder by "
                    "--token-cache",
                    setup->cache, text, strerror(errno));
-  sb_status status = sb_atomic_file_begin(token_file, &file);
-  if (status != SB_OK) return status;
-  SB_THEN(make(&t, folder, texts, setup, token_file));
+  SB_TRY(sb_atomic_file_begin(token_file, &file));
+  const sb_status status = make(&t, folder, texts, setup, token_file);
   sb_atomic_file_abandon(&file);
   if (status != SB_OK) (void)rmdir(setup->cache); /* where it is empty */
   return status;

@@ -167,8 +167,8 @@ sb_status sb_width_rules_check_group(const sb_width_rules *r, const sb_arch *a, 
   for (size_t i = 0; i < SB_GROUP_LENGTHS; i++) legal = legal || r->groups[i] == length;
   if (!legal)
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "groups of %zu weights (--block %s) are not read there: %zu, %zu or %zu are",
-                   length, "RxC", r->groups[0], r->groups[1], r->groups[2]);
+                   "groups of %zu weights (--block RxC) are not read there: %zu, %zu or %zu are",
+                   length, r->groups[0], r->groups[1], r->groups[2]);
   for (size_t i = 0; i < a->matrix_count && r->groups[0] > 0; i++)
     if (!fits(r, a, i, length, parallel)) return refuse_matrix(r, a, i, length, parallel);
   return SB_OK;

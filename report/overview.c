@@ -190,7 +190,7 @@ enum { FORMATS = 3 };
 
 static void sizes(sb_page *p, const sb_runs *runs) {
   const char *names[SB_RUNS_MAX + FORMATS], *shown[SB_RUNS_MAX + FORMATS];
-  static char texts[SB_RUNS_MAX + FORMATS][64];
+  char texts[SB_RUNS_MAX + FORMATS][64];
   double values[SB_RUNS_MAX + FORMATS];
   size_t n = 0;
   for (size_t i = 0; i < runs->count; i++) {

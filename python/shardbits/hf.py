@@ -66,7 +66,6 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None, threads
     dtype = torch.float32 if dtype in (None, "auto") else getattr(torch, dtype) if isinstance(dtype, str) else dtype
     config = AutoConfig.from_pretrained(path)
     network = _empty_network(config)
-    embedding = network.get_input_embeddings()
     for name in folder:
         _place(network, name, folder[name], dtype)
     head = network.get_output_embeddings()
@@ -75,7 +74,6 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None, threads
     missing = [n for n, p in network.named_parameters() if p.is_meta]
     if missing:
         raise ShardbitsError(f"{path}: {missing[0]} is not in the folder, and the network has it ({type(network).__name__})")
-    del embedding
     network.config.dtype = dtype
     if (Path(path) / "generation_config.json").is_file():
         network.generation_config = GenerationConfig.from_pretrained(path)
