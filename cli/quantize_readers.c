@@ -4,9 +4,8 @@
 
 enum { SHORTEST_GROUP = 32 }; /* of any server */
 
-/* Servers: readers with codes on grids and one width for more than a block. */
-static bool is_server(sb_widths_for reader) {
-  return reader != SB_WIDTHS_FOR_ANY && reader != SB_WIDTHS_FOR_EXL3;
+bool sb_quantize_for_server(const sb_quantize_request *r) {
+  return r->widths_for != SB_WIDTHS_FOR_ANY && r->widths_for != SB_WIDTHS_FOR_EXL3;
 }
 
 static const char *name_of(const sb_quantize_request *r) {
@@ -20,13 +19,13 @@ static sb_status settle_levels(sb_quantize_request *r, const sb_width_rules *rul
                    "%s: --codes trellis does not go with --widths-for %s, which reads "
                    "grids",
                    command, name_of(r));
-  if (r->symmetric) r->grid_kind = SB_GRID_SYMMETRIC;
-  if (!r->symmetric && !r->given.grid_kind && !rules->asymmetric) r->grid_kind = SB_GRID_SIGNED;
-  if (sb_width_rules_take(rules, r->grid_kind)) return SB_OK;
+  if (!r->given.grid_kind && !rules->asymmetric) r->grid_kind = SB_GRID_SIGNED;
+  const sb_code_kind levels = r->symmetric ? SB_GRID_SYMMETRIC : r->grid_kind;
+  if (sb_width_rules_take(rules, levels)) return SB_OK;
   return sb_fail(SB_ERR_USAGE,
                  "%s: --grid-kind %s does not go with --widths-for %s: choose %s%ssigned", command,
-                 sb_grid_kind_names[r->grid_kind], name_of(r),
-                 rules->asymmetric ? "asymmetric" : "", rules->asymmetric ? " or " : "");
+                 sb_grid_kind_names[levels], name_of(r), rules->asymmetric ? "asymmetric" : "",
+                 rules->asymmetric ? " or " : "");
 }
 
 /* The bounds become widths of the reader. */
@@ -70,7 +69,7 @@ sb_status sb_quantize_settle_reader(sb_quantize_request *r, const char *command)
         "%s: --tensor-parallel %zu is of --widths-for vllm or sglang, which cut matrices "
         "among their ranks",
         command, r->tensor_parallel);
-  if (!is_server(r->widths_for)) return SB_OK;
+  if (!sb_quantize_for_server(r)) return SB_OK;
   if (r->method == SB_METHOD_TABLE)
     return sb_fail(SB_ERR_USAGE,
                    "%s: --method table gives each block a width, and --widths-for %s has one for "
@@ -91,7 +90,7 @@ sb_status sb_quantize_settle_model(sb_quantize_request *r, const char *command,
                                    const sb_arch *arch) {
   const sb_width_rules *rules = sb_width_rules_for(r->widths_for);
   const size_t parallel = r->tensor_parallel;
-  if (!is_server(r->widths_for)) return SB_OK;
+  if (!sb_quantize_for_server(r)) return SB_OK;
   if (!r->given.scale_type && rules->parts)
     r->scale_type = arch->config.dtype == SB_BF16 ? SB_SCALES_BF16 : SB_SCALES_FP16;
   if (!r->common.block_given) {
@@ -120,10 +119,5 @@ sb_width_set sb_quantize_widths(const sb_quantize_request *r) {
 
 sb_width_set sb_quantize_table_widths(const sb_quantize_request *r) {
   const sb_width_rules *rules = sb_width_rules_for(r->widths_for);
-  return is_server(r->widths_for) ? rules->head | rules->embed : 0;
-}
-
-bool sb_quantize_by_item(const sb_quantize_request *r) {
-  return sb_width_rules_for(r->widths_for)->scope != SB_WIDTH_OF_BLOCK &&
-         r->method == SB_METHOD_SCALEBITS;
+  return sb_quantize_for_server(r) ? rules->head | rules->embed : 0;
 }

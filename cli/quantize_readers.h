@@ -15,8 +15,8 @@ sb_status sb_quantize_settle_model(sb_quantize_request *request, const char *com
 
 /* Of a settled request: what shares a width, the widths that layers may have, and those of a chosen
  * table that has one width; 0: each of its blocks has its own. */
-/* Whether the search moves items, whole matrices or what is fused (alloc/items.h). */
-bool sb_quantize_by_item(const sb_quantize_request *request);
+/* Whether the reader is a server: codes on grids, one width for more than a block. */
+bool sb_quantize_for_server(const sb_quantize_request *request);
 sb_width_scope sb_quantize_scope(const sb_quantize_request *request);
 sb_width_set sb_quantize_widths(const sb_quantize_request *request);
 sb_width_set sb_quantize_table_widths(const sb_quantize_request *request);

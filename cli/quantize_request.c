@@ -56,7 +56,8 @@ static void choose_search(sb_quantize_request *r) {
     r->estimator = r->codes == SB_CODES_GRID && r->quantizer == SB_QUANTIZER_GPTQ
                        ? SB_ESTIMATOR_FISHER
                        : SB_ESTIMATOR_DIVERGENCE;
-  const bool from_costs = r->estimator == SB_ESTIMATOR_DIVERGENCE || sb_quantize_by_item(r);
+  const bool from_costs = r->estimator == SB_ESTIMATOR_DIVERGENCE ||
+                          (r->method == SB_METHOD_SCALEBITS && sb_quantize_for_server(r));
   if (!r->given.strides) r->strides = from_costs && r->start_bits == 0 ? 0 : 2;
   if (r->codes == SB_CODES_GRID) return;
   r->refine = 0;              /* it moves levels of grids */
@@ -67,8 +68,7 @@ static void choose_search(sb_quantize_request *r) {
 static void choose_open(sb_quantize_request *r, bool calibrates) {
   const bool learns = calibrates && r->method != SB_METHOD_RTN;
   const bool sorted = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE ||
-                      (learns && sb_quantize_table_widths(r) != 0) ||
-                      (learns && sb_width_rules_for(r->widths_for)->parts);
+                      (learns && sb_quantize_for_server(r));
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.tune_epochs) r->tune_epochs = r->codes == SB_CODES_TRELLIS ? 2 : 1;
