@@ -29,6 +29,23 @@ def positive_int(text):
     return value
 
 
+def add_evaluation(ap, packages):
+    """The options of how a result is evaluated."""
+    ap.add_argument("--eval-seqs", type=positive_int, default=32, metavar="N", help="windows to predict (default: 32)")
+    ap.add_argument("--eval-seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
+    ap.add_argument("--threads", type=positive_int, default=len(os.sched_getaffinity(0)), metavar="N",
+                    help="threads of %s (default: the cores there are)" % packages)
+    ap.add_argument("--shardbits", metavar="PROGRAM", default=os.path.join(ROOT, "build", "release", "shardbits"),
+                    help="the program (default: build/release/shardbits)")
+    ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
+
+
+def check_program(args):
+    if not os.access(args.shardbits, os.X_OK):
+        die("%s: no such program; build it (cmake --preset release && cmake --build --preset release) or give --shardbits"
+            % args.shardbits)
+
+
 def read_tokens(path, vocab):
     """All ids of a token file, of the width that io/token_find.h takes for a raw one."""
     import numpy as np

@@ -27,7 +27,8 @@ import re
 import shutil
 import time
 
-from compare import ROOT, copy_config, die, finish, open_tensors, positive_int, run, say, take_windows, version, vocabulary
+from compare import (add_evaluation, check_program, copy_config, die, finish, open_tensors, positive_int, run, say, take_windows,
+                     version, vocabulary)
 
 INSTALL = "pip install -r tools/requirements-autoround.txt"
 SCALE_BITS = 16
@@ -49,13 +50,7 @@ def parse_args():
     ap.add_argument("--overwrite", action="store_true", help="replace DIR if it is there")
     ap.add_argument("--seqs", type=positive_int, default=256, metavar="N", help="calibration sequences (default: 256)")
     ap.add_argument("--seqlen", type=positive_int, default=128, metavar="L", help="tokens of each (default: 128)")
-    ap.add_argument("--eval-seqs", type=positive_int, default=32, metavar="N", help="windows to predict (default: 32)")
-    ap.add_argument("--eval-seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
-    ap.add_argument("--threads", type=positive_int, default=len(os.sched_getaffinity(0)), metavar="N",
-                    help="threads of PyTorch (default: the cores there are)")
-    ap.add_argument("--shardbits", metavar="PROGRAM", default=os.path.join(ROOT, "build", "release", "shardbits"),
-                    help="the program (default: build/release/shardbits)")
-    ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
+    add_evaluation(ap, "PyTorch")
     ap.add_argument("--json", metavar="FILE", help="also write all figures and settings as JSON")
     return ap.parse_args()
 
@@ -79,9 +74,7 @@ def check(args):
             die("%s is there already; name another folder, or add --overwrite" % args.out)
         if not os.path.isfile(os.path.join(args.out, "config.json")):
             die("%s is not replaced: it is not a folder that this script wrote (no config.json)" % args.out)
-    if not os.access(args.shardbits, os.X_OK):
-        die("%s: no such program; build it (cmake --preset release && cmake --build --preset release) or give --shardbits"
-            % args.shardbits)
+    check_program(args)
     for name in ("torch", "transformers", "auto_round"):
         if importlib.util.find_spec(name) is None:
             die("the package %s is missing: %s" % (name, INSTALL))

@@ -22,10 +22,9 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 
-from compare import ROOT, die, eval_shardbits, positive_int, say, take_windows, version
+from compare import add_evaluation, check_program, die, eval_shardbits, positive_int, run, say, take_windows, version
 
 INSTALL = "pip install -r tools/requirements-gguf.txt"
 # Activations rounded to 8 bits move llama.cpp's own loss: by less than a fifth of this on SmolLM2.
@@ -54,13 +53,7 @@ def parse_args():
     ap.add_argument("--work", metavar="DIR", help="where source file and importance are kept for other types (default: beside --out)")
     ap.add_argument("--seqs", type=positive_int, default=64, metavar="N", help="calibration sequences (default: 64)")
     ap.add_argument("--seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
-    ap.add_argument("--eval-seqs", type=positive_int, default=32, metavar="N", help="windows to predict (default: 32)")
-    ap.add_argument("--eval-seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
-    ap.add_argument("--threads", type=positive_int, default=len(os.sched_getaffinity(0)), metavar="N",
-                    help="threads of llama.cpp (default: the cores there are)")
-    ap.add_argument("--shardbits", metavar="PROGRAM", default=os.path.join(ROOT, "build", "release", "shardbits"),
-                    help="the program (default: build/release/shardbits)")
-    ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
+    add_evaluation(ap, "llama.cpp")
     ap.add_argument("--json", metavar="FILE", required=True, help="figures and settings")
     return ap.parse_args()
 
@@ -72,8 +65,7 @@ def check(args):
     for path in (args.calib, args.tokens):
         if not os.path.isfile(path):
             die("%s: no such file; tools/make_tokens.py makes token files" % path)
-    if not os.access(args.shardbits, os.X_OK):
-        die("%s: no such program; build it or give --shardbits" % args.shardbits)
+    check_program(args)
     for name in ("llama_cpp", "gguf", "safetensors", "numpy"):
         if importlib.util.find_spec(name) is None:
             die("the package %s is missing: %s" % (name, INSTALL))
@@ -383,9 +375,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as e:
-        die("%s: %s" % (e.filename, e.strerror) if e.filename else str(e))
+    run(main)

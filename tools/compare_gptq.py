@@ -46,7 +46,8 @@ import os
 import shutil
 import time
 
-from compare import ROOT, copy_config, die, finish, open_tensors, positive_int, run, say, take_windows, version, vocabulary
+from compare import (add_evaluation, check_program, copy_config, die, finish, open_tensors, positive_int, run, say, take_windows,
+                     version, vocabulary)
 
 TESTED = {"torch": "2.15.0", "transformers": "5.24.0", "gptqmodel": "7.7.0"}
 INSTALL = "pip install -r tools/requirements-gptq.txt"
@@ -89,14 +90,8 @@ def parse_args():
                     help="damping as a share of the mean diagonal (default: 0.05, as GPTQModel has it)")
     ap.add_argument("--seqs", type=positive_int, default=256, metavar="N", help="calibration sequences (default: 256)")
     ap.add_argument("--seqlen", type=positive_int, default=128, metavar="L", help="tokens of each (default: 128)")
-    ap.add_argument("--eval-seqs", type=positive_int, default=32, metavar="N", help="windows to predict (default: 32)")
-    ap.add_argument("--eval-seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
+    add_evaluation(ap, "PyTorch")
     ap.add_argument("--device", default="cpu", help="where GPTQModel computes (default: cpu; no other was tested)")
-    ap.add_argument("--threads", type=positive_int, default=len(os.sched_getaffinity(0)), metavar="N",
-                    help="threads of PyTorch (default: the cores there are)")
-    ap.add_argument("--shardbits", metavar="PROGRAM", default=os.path.join(ROOT, "build", "release", "shardbits"),
-                    help="the program (default: build/release/shardbits)")
-    ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
     ap.add_argument("--json", metavar="FILE", help="also write all figures and settings as JSON")
     return ap.parse_args()
 
@@ -129,9 +124,7 @@ def check(args):
         die("--damp %g is not between 0 and 1" % args.damp)
     if args.mse < 0:
         die("--mse %g is negative" % args.mse)
-    if not os.access(args.shardbits, os.X_OK):
-        die("%s: no such program; build it (cmake --preset release && cmake --build --preset release) or give --shardbits"
-            % args.shardbits)
+    check_program(args)
     for name in ("torch", "transformers", "gptqmodel") if args.bits != 16 else ("torch", "transformers"):
         if importlib.util.find_spec(name) is None:
             die("the package %s is missing: %s (tested: %s==%s)" % (name, INSTALL, name, TESTED[name]))
