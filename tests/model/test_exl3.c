@@ -1,22 +1,7 @@
 /* What EXL3 can carry of a model: sides, and one width for each matrix. */
 #include "model/exl3.h"
 
-#include "tests/support/assertions.h"
-
-/* A Llama of one layer. */
-static sb_arch arch_of(size_t hidden, size_t intermediate) {
-  sb_config config = {.layers = 1,
-                      .hidden = hidden,
-                      .intermediate = intermediate,
-                      .heads = 4,
-                      .kv_heads = 2,
-                      .head_dim = 64,
-                      .vocab = 501};
-  snprintf(config.architecture, sizeof config.architecture, "LlamaForCausalLM");
-  sb_arch arch;
-  assert_ok(sb_arch_create(&config, &arch));
-  return arch;
-}
+#include "llama.h"
 
 static void sides(void **state) {
   (void)state;
@@ -30,7 +15,7 @@ static void sides(void **state) {
       {256, 704, "mlp.gate_proj.weight is 704x256, and EXL3 takes sides"},
       {128, 55424, "mlp.gate_proj.weight is 55424x128, and exllamav3 cuts MLPs wider than 55296"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    sb_arch arch = arch_of(cases[i].hidden, cases[i].intermediate);
+    sb_arch arch = llama_of(1, cases[i].hidden, cases[i].intermediate, 4, 2);
     const sb_status status = sb_exl3_check_sides(&arch);
     assert_int_equal(status, cases[i].says ? SB_ERR_UNSUPPORTED : SB_OK);
     if (cases[i].says) assert_says(cases[i].says);
@@ -43,7 +28,7 @@ static void widths(void **state) {
   enum { SIDE = 128, MATRICES = 7 };
   sb_matrix matrices[MATRICES];
   uint8_t bits[64];
-  sb_model m = {.arch = arch_of(256, 640), .matrices = matrices, .bits = bits};
+  sb_model m = {.arch = llama_of(1, 256, 640, 4, 2), .matrices = matrices, .bits = bits};
   assert_int_equal(m.arch.matrix_count, MATRICES);
   for (size_t i = 0, first = 0; i < MATRICES; i++) {
     const sb_model_tensor *t = &m.arch.tensors[m.arch.matrices[i]];

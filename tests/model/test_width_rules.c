@@ -2,22 +2,7 @@
 #include "model/width_rules.h"
 
 #include "model/ties.h"
-#include "tests/support/assertions.h"
-
-/* A Llama of two layers. */
-static sb_arch arch_of(size_t hidden, size_t intermediate, size_t heads, size_t kv_heads) {
-  sb_config config = {.layers = 2,
-                      .hidden = hidden,
-                      .intermediate = intermediate,
-                      .heads = heads,
-                      .kv_heads = kv_heads,
-                      .head_dim = 64,
-                      .vocab = 501};
-  snprintf(config.architecture, sizeof config.architecture, "LlamaForCausalLM");
-  sb_arch arch;
-  assert_ok(sb_arch_create(&config, &arch));
-  return arch;
-}
+#include "llama.h"
 
 static void sets(void **state) {
   char text[SB_WIDTH_SET_TEXT];
@@ -37,7 +22,7 @@ static void sets(void **state) {
 /* Layers have q, k, v, o, gate, up, down, in the order of their roles' enumeration or another. */
 static void ties(void **state) {
   (void)state;
-  sb_arch a = arch_of(256, 640, 4, 2);
+  sb_arch a = llama_of(2, 256, 640, 4, 2);
   uint32_t item[14];
   assert_int_equal(a.matrix_count, 14);
   assert_int_equal(sb_items_of(&a, SB_WIDTH_OF_MATRIX, item), 14);
@@ -67,7 +52,8 @@ static void groups(void **state) {
                {256, 704, 4, 4, 2, 32, 2},  /* on 2 ranks 352 = 11 x 32 */
                {200, 400, 4, 4, 1, 0, 1}};  /* 200 is no multiple of 32 */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    sb_arch a = arch_of(cases[i].hidden, cases[i].intermediate, cases[i].heads, cases[i].kv_heads);
+    sb_arch a =
+        llama_of(2, cases[i].hidden, cases[i].intermediate, cases[i].heads, cases[i].kv_heads);
     const size_t length = sb_width_rules_group(vllm, &a, cases[i].parallel);
     assert_int_equal(length, cases[i].length);
     if (length > 0) {
@@ -76,7 +62,7 @@ static void groups(void **state) {
     }
     sb_arch_free(&a);
   }
-  sb_arch a = arch_of(576, 1536, 9, 3);
+  sb_arch a = llama_of(2, 576, 1536, 9, 3);
   assert_int_equal(sb_width_rules_check_group(vllm, &a, 128, 1), SB_ERR_UNSUPPORTED);
   assert_says("q_proj.weight has 576 inputs, which groups of 128 do not divide");
   assert_int_equal(sb_width_rules_check_group(vllm, &a, 64, 2), SB_ERR_UNSUPPORTED);
@@ -92,23 +78,23 @@ static void groups(void **state) {
 static void sides(void **state) {
   (void)state;
   const sb_width_rules *sglang = sb_width_rules_for(SB_WIDTHS_FOR_SGLANG);
-  sb_arch a = arch_of(512, 1536, 8, 2); /* q + k + v: 512 + 2 x 128 outputs */
+  sb_arch a = llama_of(2, 512, 1536, 8, 2); /* q + k + v: 512 + 2 x 128 outputs */
   assert_int_equal(sb_width_rules_group(sglang, &a, 1), 128);
   assert_int_equal(sb_width_rules_parallel(sglang, &a, 32), 2); /* 2 key-value heads */
   sb_arch_free(&a);
-  a = arch_of(256, 768, 4, 4); /* on 4 ranks o has 64 inputs */
+  a = llama_of(2, 256, 768, 4, 4); /* on 4 ranks o has 64 inputs */
   assert_int_equal(sb_width_rules_parallel(sglang, &a, 64), 2);
   assert_int_equal(sb_width_rules_check_group(sglang, &a, 64, 4), SB_ERR_UNSUPPORTED);
   assert_says("o_proj.weight is of a matrix of 256 outputs and 64 inputs on a rank");
   assert_says("fewer --tensor-parallel");
   sb_arch_free(&a);
-  a = arch_of(256, 704, 4, 4);
+  a = llama_of(2, 256, 704, 4, 4);
   assert_int_equal(sb_width_rules_group(sglang, &a, 1), 0);
   assert_int_equal(sb_width_rules_check_group(sglang, &a, 64, 1), SB_ERR_UNSUPPORTED);
   assert_says("down_proj.weight is of a matrix of 256 outputs and 704 inputs on a rank");
   assert_ok(sb_width_rules_check_group(sb_width_rules_for(SB_WIDTHS_FOR_VLLM), &a, 64, 1));
   sb_arch_free(&a);
-  a = arch_of(256, 640, 4, 4); /* gate + up: 1280 = 20 x 64 outputs, 640 on each of 2 ranks */
+  a = llama_of(2, 256, 640, 4, 4); /* gate + up: 1280 = 20 x 64 outputs, 640 on each of 2 ranks */
   assert_ok(sb_width_rules_check_group(sglang, &a, 128, 1));
   assert_int_equal(sb_width_rules_parallel(sglang, &a, 32), 1); /* down: 320 inputs on each */
   sb_arch_free(&a);
@@ -118,7 +104,7 @@ enum { SIDE = 64, MATRICES = 14, MOST = 400 };
 
 /* A model of which only shapes and widths are there. */
 static sb_model model_of(sb_matrix matrices[MATRICES], uint8_t *bits) {
-  sb_model m = {.arch = arch_of(256, 640, 4, 2),
+  sb_model m = {.arch = llama_of(2, 256, 640, 4, 2),
                 .blocking = {SIDE, SIDE, SB_GRID_ASYMMETRIC},
                 .matrices = matrices,
                 .bits = bits};
