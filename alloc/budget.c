@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "kernels/blockrow.h"
 #include "kernels/shared/trellis.h"
+#include "model/ties.h"
 
 /* Effective bits of the least widths and of max_bits; `orders`: of the stored orders, in bits. */
 static void range_of(const sb_arch *a, const sb_blocking *blocking, uint64_t orders,
@@ -65,16 +66,18 @@ uint64_t sb_budget_storage(const sb_model *m, const sb_budget *b) {
 /* ---- what is left ---- */
 
 /* Storage of blocks at their present widths, and the least that one more width would take: of a
- * block, or of all blocks of a matrix. UINT64_MAX where all have max_bits. */
+ * block, or of all blocks of an item. UINT64_MAX where all have max_bits. */
 typedef struct use {
   uint64_t stored, raise;
 } use;
 
-static void add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budget *b, use *u) {
+/* Adds a matrix; returns what one more width of all its blocks takes, and sets *can_rise where
+ * there is one. */
+static uint64_t add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budget *b, use *u,
+                           bool *can_rise) {
   const sb_tiling *t = &matrix->tiling;
   const size_t across = sb_tiling_block_cols(t), count = across * sb_tiling_block_rows(t);
   uint64_t whole = 0;
-  bool can_rise = false;
   for (size_t k = 0; k < count; k++) {
     const unsigned bits = m->bits[matrix->first_block + k];
     const size_t rows = sb_tiling_rows_of(t, k / across), cols = sb_tiling_cols_of(t, k % across);
@@ -85,12 +88,23 @@ static void add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budg
                    more = up > here ? up - here : 0;
     if (b->scope == SB_WIDTH_OF_BLOCK && more > 0 && more < u->raise) u->raise = more;
     whole += more;
-    can_rise = true;
+    *can_rise = true;
   }
-  if ((b->scope == SB_WIDTH_OF_MATRIX || b->scope == SB_WIDTH_OF_TIE) && can_rise &&
-      whole < u->raise)
-    u->raise = whole;
-  if (b->scope == SB_WIDTH_OF_MODEL && can_rise) u->raise = 0;
+  return whole;
+}
+
+/* Adds the item that begins with matrix `which` of a layer, if one does. */
+static void add_item(const sb_model *m, size_t layer, size_t which, const sb_budget *b, use *u) {
+  const bool ties = b->scope == SB_WIDTH_OF_TIE;
+  uint64_t whole = 0;
+  bool can_rise = false;
+  if (ties && sb_tied_to(&m->arch, layer, which) != which) return;
+  for (size_t k = which; k < (ties ? sb_arch_matrices(&m->arch, layer) : which + 1); k++)
+    if (k == which || sb_tied_to(&m->arch, layer, k) == which)
+      whole += add_matrix(m, sb_model_matrix(m, layer, k), b, u, &can_rise);
+  if (!can_rise) return;
+  if ((ties || b->scope == SB_WIDTH_OF_MATRIX) && whole < u->raise) u->raise = whole;
+  if (b->scope == SB_WIDTH_OF_MODEL) u->raise = 0;
 }
 
 sb_budget_rest sb_budget_left(const sb_model *m, const sb_budget *b) {
@@ -100,7 +114,9 @@ sb_budget_rest sb_budget_left(const sb_model *m, const sb_budget *b) {
       [SB_WIDTH_OF_TIE] = "no matrices whose bits can be raised gain by it on the calibration",
       [SB_WIDTH_OF_MODEL] = "all blocks have one width, and the next takes more"};
   use u = {0, UINT64_MAX};
-  for (size_t i = 0; i < m->arch.matrix_count; i++) add_matrix(m, &m->matrices[i], b, &u);
+  for (size_t layer = 0; layer < m->arch.config.layers; layer++)
+    for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++)
+      add_item(m, layer, which, b, &u);
   const uint64_t budget = sb_budget_storage(m, b);
   if (u.stored >= budget) return (sb_budget_rest){0, NULL};
   const uint64_t rest = budget - u.stored;

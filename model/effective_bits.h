@@ -28,7 +28,8 @@ double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t 
 /* Least storage of all blocks, in bits, that widths in [min_bits, max_bits] can reach, and that
  * with max_bits; bit maps and factors of rows included. More bits do not always cost more: a group
  * of 1 bit stores two fp16 numbers, one of 2 bits a number and a zero point. From 2 bits up costs
- * do not fall. O(matrices). */
+ * do not fall, so fused matrices, whose servers begin at 2, have the least of each matrix.
+ * O(matrices). */
 void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
                       unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most);
 /* Bits per weight of the orders that `mode` stores for this model (model/orders.h). */

@@ -8,6 +8,7 @@
 #include "alloc/owned.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "model/ties.h"
 #include "tests/support/assertions.h"
 
 /* A model that knows its shapes only. */
@@ -80,7 +81,7 @@ static void named_limits_are_accepted(void **state) {
   (void)state;
   static const size_t blocks[][2] = {{1, 1}, {1, 2}, {5, 3}, {128, 8}, {16, 96}, {128, 128}};
   for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++)
-    for (int scope = 0; scope < 3; scope++)
+    for (int scope = 0; scope <= SB_WIDTH_OF_MODEL; scope++)
       for (unsigned min_bits = 1; min_bits <= 2; min_bits++)
         for (size_t width = 33; width < 200; width += 31) {
           sb_model m;
@@ -134,9 +135,42 @@ static void what_is_left(void **state) {
   release(&m);
 }
 
+/* Of what a server fuses, one more width is one more of all its matrices. */
+static void what_ties_leave(void **state) {
+  (void)state;
+  sb_model m;
+  uint64_t least[2] = {UINT64_MAX, UINT64_MAX}; /* of a matrix; of what is fused */
+  uint32_t item[64];
+  make(&m, 128, 256, (sb_blocking){128, 128, SB_GRID_ASYMMETRIC});
+  assert_true(m.arch.matrix_count <= 64);
+  const size_t items = sb_items_of(&m.arch, SB_WIDTH_OF_TIE, item);
+  for (size_t k = 0; k < items; k++) {
+    uint64_t whole = 0;
+    for (size_t i = 0; i < m.arch.matrix_count; i++) {
+      const sb_tiling *t = &m.matrices[i].tiling;
+      const uint64_t more = 8 * (sb_matrix_bytes(t, SB_GRID_ASYMMETRIC, 4) -
+                                 sb_matrix_bytes(t, SB_GRID_ASYMMETRIC, 3));
+      if (more < least[0]) least[0] = more;
+      if (item[i] == k) whole += more;
+    }
+    if (whole < least[1]) least[1] = whole;
+  }
+  assert_true(least[0] < least[1]);
+  memset(m.bits, 3, m.blocks);
+  for (int of = 0; of < 2; of++)
+    for (int fits = 0; fits < 2; fits++) {
+      const double rest = ((double)least[of] + (fits ? 1 : -1)) / (double)m.arch.linear_parameters;
+      const sb_budget b = {sb_model_uniform_bits(&m, 3) + rest, 2, 8,
+                           of ? SB_WIDTH_OF_TIE : SB_WIDTH_OF_MATRIX};
+      const char *why = sb_budget_left(&m, &b).why;
+      assert_true(fits ? why && strstr(why, of ? "no matrices" : "no matrix") : !why);
+    }
+  release(&m);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(named_limits_are_accepted),
-                                     cmocka_unit_test(one_bit_dearer_than_two),
-                                     cmocka_unit_test(what_is_left)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(named_limits_are_accepted), cmocka_unit_test(what_ties_leave),
+      cmocka_unit_test(one_bit_dearer_than_two), cmocka_unit_test(what_is_left)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,21 +64,24 @@ static void sum_matrix(const sb_tiling *t, sb_code_kind code_kind, unsigned min_
 
 static void check_range(const sb_arch *a, sb_blocking blocking, unsigned min_bits,
                         unsigned max_bits) {
-  uint64_t expected[3] = {0, 0, UINT64_MAX}, whole[SB_WIDTHS] = {0};
+  uint64_t expected[SB_WIDTH_OF_MODEL + 1] = {[SB_WIDTH_OF_MODEL] = UINT64_MAX},
+                                        whole[SB_WIDTHS] = {0};
   for (size_t i = 0; i < a->matrix_count; i++) {
     const sb_model_tensor *t = &a->tensors[a->matrices[i]];
     const sb_tiling tiling = {t->rows, t->cols, blocking.rows, blocking.cols};
     uint64_t matrix[SB_WIDTHS] = {0}, least = UINT64_MAX;
-    sum_matrix(&tiling, blocking.code_kind, min_bits, max_bits, matrix, &expected[0]);
+    sum_matrix(&tiling, blocking.code_kind, min_bits, max_bits, matrix,
+               &expected[SB_WIDTH_OF_BLOCK]);
     for (unsigned b = min_bits; b <= max_bits; b++) {
       whole[b] += matrix[b];
       if (matrix[b] < least) least = matrix[b];
     }
-    expected[1] += least;
+    expected[SB_WIDTH_OF_MATRIX] += least;
   }
   for (unsigned b = min_bits; b <= max_bits; b++)
-    if (whole[b] < expected[2]) expected[2] = whole[b];
-  for (int scope = 0; scope < 3; scope++) {
+    if (whole[b] < expected[SB_WIDTH_OF_MODEL]) expected[SB_WIDTH_OF_MODEL] = whole[b];
+  expected[SB_WIDTH_OF_TIE] = expected[SB_WIDTH_OF_MATRIX];
+  for (int scope = 0; scope <= SB_WIDTH_OF_MODEL; scope++) {
     uint64_t least, most;
     sb_storage_range(a, &blocking, (sb_width_scope)scope, min_bits, max_bits, &least, &most);
     assert_int_equal(least, 8 * expected[scope]);
